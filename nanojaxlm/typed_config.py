@@ -1,0 +1,226 @@
+"""ml_collections at the surface, frozen dataclasses inside: the one way between them.
+
+A config file's get_config() returns `to_config_dict(Config(...))`; a program turns the ConfigDict,
+overrides
+included, back with `parse_flags`. A field whose type is a union of dataclasses carries
+its class name under the key "kind".
+"""
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from absl import flags
+from ml_collections import config_dict, config_flags
+
+from nanojaxlm.errors import UserError
+
+T = TypeVar("T")
+KIND = "kind"
+
+
+def to_plain(value: Any) -> Any:
+    """A dataclass as dicts and lists of JSON values; unions keep their class name as "kind"."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        hints = typing.get_type_hints(type(value))
+        plain = {}
+        for field in dataclasses.fields(value):
+            item = getattr(value, field.name)
+            plain[field.name] = to_plain(item)
+            if len(_dataclasses_in(hints[field.name])) > 1 and dataclasses.is_dataclass(item):
+                plain[field.name] = {KIND: type(item).__name__} | plain[field.name]
+        return plain
+    if isinstance(value, (tuple, list)):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def to_config_dict(value: Any) -> config_dict.ConfigDict:
+    """The same tree as a locked ConfigDict; None fields accept an override of their type."""
+    tree = config_dict.ConfigDict()
+    hints = typing.get_type_hints(type(value))
+    for field in dataclasses.fields(value):
+        item, hint = getattr(value, field.name), hints[field.name]
+        if dataclasses.is_dataclass(item):
+            child = to_config_dict(item)
+            if len(_dataclasses_in(hint)) > 1:
+                with child.unlocked():
+                    child[KIND] = type(item).__name__
+            tree[field.name] = child
+        elif item is None and (scalar := _scalar_in(hint)) is not None:
+            tree[field.name] = config_dict.placeholder(scalar)
+        else:
+            tree[field.name] = item
+    return tree.lock()
+
+
+def from_config_dict(cls: type[T], tree: Mapping[str, Any], path: str = "config") -> T:
+    """Builds `cls` from a ConfigDict or from plain JSON values, validating every field.
+
+    Raises:
+        UserError: an unknown field (with the nearest valid names), a value of another type, or a
+        relation that the
+            dataclass refuses; the message starts with the field's path.
+    """
+    if isinstance(tree, config_dict.ConfigDict):
+        tree = tree.to_dict()
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    for name in tree:
+        if name not in fields and name != KIND:
+            raise UserError(f"{path} has no field {name!r}; {_nearest(name, fields)}")
+    values = {}
+    for name, field in fields.items():
+        if name in tree:
+            values[name] = _convert(hints[name], tree[name], f"{path}.{name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise UserError(f"{path}.{name} is missing; it is a {_name(hints[name])}")
+    try:
+        return cls(**values)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def flatten(tree: Any, path: str = "config") -> dict[str, Any]:
+    """{"config.model.d_model": 256, ...}: the keys that --config.… may override."""
+    if isinstance(tree, Mapping):
+        flat = {}
+        for name, item in tree.items():
+            flat |= flatten(item, f"{path}.{name}")
+        return flat
+    return {path: tree}
+
+
+def dump_json(value: Any) -> str:
+    """The dataclass as indented JSON; `from_config_dict(cls, json.loads(text))` is its inverse."""
+    return json.dumps(to_plain(value), indent=2) + "\n"
+
+
+def parse_flags(
+    argv: Sequence[str], cls: type[T], flag_values: flags.FlagValues = flags.FLAGS
+) -> T | None:
+    """Parses the command line: `--config=FILE.py`, overrides; None where --config is absent.
+
+    The entry point has defined the flag with `config_flags.DEFINE_config_file("config")`.
+
+    Raises:
+        UserError: any mistake on the command line; a misspelt override with the nearest names.
+    """
+    file = _config_file(argv)
+    if file is not None:
+        _check_overrides(argv, _load(file))
+    try:
+        rest = flag_values(list(argv))
+    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        raise UserError(" ".join(str(error).split())) from None
+    if len(rest) > 1:
+        raise UserError(f"unexpected argument {rest[1]!r}; every option starts with --, see --help")
+    return None if file is None else from_config_dict(cls, flag_values["config"].value)
+
+
+def _config_file(argv: Sequence[str]) -> str | None:
+    for i, argument in enumerate(argv):
+        name, _, value = argument.partition("=")
+        if name in ("--config", "-config"):
+            if value or i + 1 == len(argv):
+                return value
+            return argv[i + 1]
+    return None
+
+
+def _load(file: str) -> config_dict.ConfigDict:
+    """Runs the config file's get_config(), with every failure told in one line."""
+    path = file.split(":", 1)[0]
+    if not Path(path).is_file():
+        raise UserError(f"--config={file}: there is no such file; the shipped ones are in configs/")
+    try:
+        tree = config_flags.ConfigFileFlagParser("config").parse(file)
+    except UserError:
+        raise
+    except Exception as error:  # a config file is the user's program: anything may come out of it
+        last_line = str(error).strip().splitlines()[-1] if str(error).strip() else ""
+        raise UserError(
+            f"--config={file}: get_config() failed with {type(error).__name__}: {last_line}"
+        ) from error
+    if not isinstance(tree, config_dict.ConfigDict):
+        raise UserError(
+            f"--config={file}: get_config() must return a ConfigDict, got {type(tree).__name__}"
+        )
+    return tree
+
+
+def _check_overrides(argv: Sequence[str], tree: config_dict.ConfigDict) -> None:
+    flat = flatten(tree.to_dict())
+    for argument in argv:
+        name = argument.split("=", 1)[0].lstrip("-")
+        for spelling in (name, name.removeprefix("no")):  # --noconfig.x is how absl says False
+            if spelling.startswith("config.") and spelling in flat:
+                break
+        else:
+            if name.startswith(("config.", "noconfig.")):
+                raise UserError(f"--{name}: there is no such field; {_nearest(name, flat)}")
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    """`value` as the type `hint` says, or a UserError that names `path`."""
+    options = _options(hint)
+    if value is None:
+        if type(None) in options:
+            return None
+        raise UserError(f"{path} must be a {_name(hint)}, got None")
+    if isinstance(value, Mapping):
+        classes = _dataclasses_in(hint)
+        if not classes:
+            raise UserError(f"{path} must be a {_name(hint)}, got a group of fields")
+        if len(classes) == 1:
+            return from_config_dict(classes[0], value, path)
+        by_name = {cls.__name__: cls for cls in classes}
+        kind = value.get(KIND)
+        if kind not in by_name:
+            raise UserError(f"{path}.{KIND} must be one of {', '.join(by_name)}, got {kind!r}")
+        return from_config_dict(by_name[kind], value, path)
+    for option in options:
+        if typing.get_origin(option) is tuple and isinstance(value, (tuple, list)):
+            item_hint = typing.get_args(option)[0]
+            return tuple(_convert(item_hint, item, f"{path}[{i}]") for i, item in enumerate(value))
+        if option is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if type(value) is option:
+            return value
+    raise UserError(f"{path} must be a {_name(hint)}, got {value!r}")
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    return (
+        typing.get_args(hint)
+        if typing.get_origin(hint) in (typing.Union, types.UnionType)
+        else (hint,)
+    )
+
+
+def _dataclasses_in(hint: Any) -> list[type]:
+    return [
+        option
+        for option in _options(hint)
+        if isinstance(option, type) and dataclasses.is_dataclass(option)
+    ]
+
+
+def _scalar_in(hint: Any) -> type | None:
+    return next((option for option in _options(hint) if option in (int, float, str, bool)), None)
+
+
+def _name(hint: Any) -> str:
+    return " or ".join(getattr(option, "__name__", str(option)) for option in _options(hint))
+
+
+def _nearest(name: str, valid: Sequence[str] | Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, list(valid), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"the fields are {', '.join(valid)}"
