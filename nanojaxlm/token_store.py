@@ -2,11 +2,10 @@
 
     manifest.json              the commit marker, written last; a folder without it is not a store
     tokenizer.model            the SentencePiece model, bytes
-    SPLIT/tokens/              zarr3, uint16 (vocabulary <= 65,536) or uint32: all documents, joined
-    SPLIT/offsets/             zarr3, int64 [num_documents + 1]: where each document begins, then ends
+    SPLIT/tokens/              zarr3, uint16 (vocabulary <= 65,536) or uint32: documents, joined
+    SPLIT/offsets/             zarr3, int64 [num_documents + 1]: where documents begin; the end
 
-A path is a local folder, a URL (gs://bucket/path, s3://bucket/path, memory://path) or a tensorstore
-kvstore spec as JSON ('{"driver": "s3", "bucket": …, "endpoint": …}'): one code for all of them.
+A path is a local folder, gs://bucket/path, s3://bucket/path, … (`storage`): one code for them all.
 Arrays are sharded: a file holds 2^25 tokens, compressed in chunks of 2^15 that are read alone.
 Every chunk and every shard's index carries a crc32c, and a missing chunk is an error, not zeros.
 """
@@ -15,17 +14,24 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import sentencepiece
 import tensorstore as ts
 
-from nanojaxlm.errors import RetryableError, UserError
+from nanojaxlm.errors import UserError
+from nanojaxlm.storage import (
+    ArrayWriter,
+    fail_to_read,
+    fail_to_write,
+    first_line,
+    open_array,
+    open_place,
+)
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -35,15 +41,6 @@ OFFSETS_PER_SHARD, OFFSETS_PER_CHUNK = 2**22, 2**15
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _ARRAY_FILE = re.compile(r"[A-Za-z0-9_-]+/(tokens|offsets)/(zarr\.json|c/\d+)")
-_TRANSIENT = ("UNAVAILABLE", "ABORTED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
-_RETRIES = {"max_retries": 8, "initial_delay": "500ms", "max_delay": "16s"}  # about a minute
-_CONTEXT = ts.Context(
-    {
-        "cache_pool": {"total_bytes_limit": 2**28},  # decoded chunks and shard indices, a process
-        "s3_request_retries": _RETRIES,
-        "gcs_request_retries": _RETRIES,
-    }
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,7 +102,7 @@ class StoreWriter:
         self._curation = json.loads(json.dumps(dict(curation)))
         self._splits: dict[str, _SplitWriter] = {}
         self._finished = False
-        self._root = _open_root(self._path)
+        self._root = open_place(self._path)
         try:
             if self._root.read(MANIFEST).result().state == "value":
                 if not overwrite:
@@ -122,7 +119,7 @@ class StoreWriter:
         except UserError:
             raise
         except (ValueError, OSError) as error:
-            _fail_to_write(error, self._path)
+            fail_to_write(error, self._path)
 
     def write(self, split: str, tokens: np.ndarray, lengths: np.ndarray, num_bytes: int) -> None:
         """Appends documents to a split, made at the first call.
@@ -158,7 +155,7 @@ class StoreWriter:
                 self._splits[split] = _SplitWriter(self._root / f"{split}/", dtype)
             self._splits[split].write(tokens, lengths, num_bytes)
         except (ValueError, OSError) as error:
-            _fail_to_write(error, self._path)
+            fail_to_write(error, self._path)
 
     def finish(self) -> Manifest:
         """Writes what is buffered, then the manifest: from then on the store exists."""
@@ -177,7 +174,7 @@ class StoreWriter:
             text = json.dumps(dataclasses.asdict(manifest), indent=1) + "\n"
             self._root.write(MANIFEST, text.encode()).result()
         except (ValueError, OSError) as error:
-            _fail_to_write(error, self._path)
+            fail_to_write(error, self._path)
         self._finished = True
         return manifest
 
@@ -210,8 +207,8 @@ class Split:
         folder = root / f"{name}/"
         try:
             _check_files(path, name, manifest.files, _list_arrays(folder))
-            offsets = _open_array(folder / "offsets/")
-            self._tokens = _open_array(folder / "tokens/")
+            offsets = open_array(folder / "offsets/")
+            self._tokens = open_array(folder / "tokens/")
             if (self._tokens.shape, offsets.shape) != (
                 (self.num_tokens,),
                 (self.num_documents + 1,),
@@ -232,10 +229,10 @@ class Split:
                     f"offsets do not rise from 0 to {self.num_tokens}, the number of tokens"
                 )
             # One token of each shard: its index and that chunk must match their crc32c.
-            shard = self._tokens.chunk_layout.write_chunk.shape[0]
-            self.read_many([(i, i + 1) for i in range(0, self.num_tokens, shard)])
+            (shard,) = self._tokens.chunk_layout.write_chunk.shape or (TOKENS_PER_SHARD,)
+            self.read_many([(i, i + 1) for i in range(0, self.num_tokens, int(shard or 1))])
         except (ValueError, OSError) as error:
-            _fail_to_read(error, path, name)
+            fail_to_read(error, path, name)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """int32 [stop - start]: the tokens start … stop - 1 of the split."""
@@ -247,7 +244,7 @@ class Split:
             pending = [self._tokens[start:stop].read() for start, stop in ranges]
             return [np.asarray(read.result()).astype(np.int32) for read in pending]
         except (ValueError, OSError) as error:
-            _fail_to_read(error, self._path, self.name)
+            fail_to_read(error, self._path, self.name)
 
 
 class TokenStore:
@@ -276,12 +273,12 @@ class TokenStore:
             RetryableError: the storage cannot be reached.
         """
         path = str(path)
-        root = _open_root(path)
+        root = open_place(path)
         try:
             manifest_read = root.read(MANIFEST).result()
             tokenizer_read = root.read(TOKENIZER).result()
         except (ValueError, OSError) as error:
-            _fail_to_read(error, path, None)
+            fail_to_read(error, path, None)
         if manifest_read.state != "value":
             raise UserError(
                 f"{path} holds no finished token store ({MANIFEST} is not there); make one with "
@@ -321,8 +318,8 @@ class _Damage(ValueError):
 class _SplitWriter:
     def __init__(self, folder: ts.KvStore, dtype: str):
         self._folder = folder
-        self._tokens = _ArrayWriter(folder / "tokens/", dtype, TOKENS_PER_SHARD, TOKENS_PER_CHUNK)
-        self._offsets = _ArrayWriter(
+        self._tokens = ArrayWriter(folder / "tokens/", dtype, TOKENS_PER_SHARD, TOKENS_PER_CHUNK)
+        self._offsets = ArrayWriter(
             folder / "offsets/", "int64", OFFSETS_PER_SHARD, OFFSETS_PER_CHUNK
         )
         self._offsets.append(np.zeros(1, np.int64))
@@ -332,8 +329,8 @@ class _SplitWriter:
     def write(self, tokens: np.ndarray, lengths: np.ndarray, num_bytes: int) -> None:
         tokens = tokens.astype(self._tokens.dtype)
         lengths = lengths.astype("<i8")
-        self._content.update(tokens.astype("<u4"))
-        self._lengths.update(lengths)
+        self._content.update(tokens.astype("<u4").tobytes())
+        self._lengths.update(lengths.tobytes())
         self._tokens.append(tokens)
         self._offsets.append(self._end + np.cumsum(lengths))
         self._end += len(tokens)
@@ -350,77 +347,6 @@ class _SplitWriter:
             digest=hashlib.sha256(self._content.digest() + self._lengths.digest()).hexdigest(),
             files=_list_arrays(self._folder),
         )
-
-
-class _ArrayWriter:
-    """Appends to a one-dimensional array, a whole shard at a time."""
-
-    def __init__(self, folder: ts.KvStore, dtype: str, shard: int, chunk: int):
-        little = {"name": "bytes", "configuration": {"endian": "little"}}
-        crc = {"name": "crc32c"}
-        sharding = {
-            "chunk_shape": [chunk],
-            "codecs": [little, {"name": "zstd", "configuration": {"level": 3}}, crc],
-            "index_codecs": [little, crc],
-        }
-        metadata = {
-            "shape": [0],
-            "data_type": dtype,
-            "fill_value": 0,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [shard]}},
-            "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
-        }
-        self._array = _open_array(folder, metadata)
-        self._shard, self.dtype = shard, np.dtype(dtype)
-        self._buffer: list[np.ndarray] = []
-        self._buffered = 0
-
-    def append(self, values: np.ndarray) -> None:
-        while len(values):
-            part = values[: self._shard - self._buffered]
-            self._buffer.append(part)
-            self._buffered += len(part)
-            values = values[len(part) :]
-            if self._buffered == self._shard:
-                self.flush()
-
-    def flush(self) -> None:
-        if self._buffered:
-            start = self._array.shape[0]
-            stop = start + self._buffered
-            self._array = self._array.resize(exclusive_max=[stop], expand_only=True).result()
-            self._array[start:stop].write(np.concatenate(self._buffer)).result()
-            self._buffer, self._buffered = [], 0
-
-
-def _open_root(path: str) -> ts.KvStore:
-    try:
-        if path.lstrip().startswith("{"):
-            spec = json.loads(path)
-            spec["path"] = spec.get("path", "").rstrip("/") + "/" if spec.get("path") else ""
-        elif "://" in path:
-            spec = path.rstrip("/") + "/"
-        else:
-            spec = {"driver": "file", "path": os.path.abspath(path) + "/"}
-        return ts.KvStore.open(spec, context=_CONTEXT).result()
-    except (ValueError, OSError) as error:
-        raise UserError(
-            f"{path} is no place for a token store: name a local folder, gs://BUCKET/PATH, "
-            f"s3://BUCKET/PATH or a tensorstore kvstore as JSON ({_first_line(error)})"
-        ) from error
-
-
-def _open_array(folder: ts.KvStore, metadata: dict[str, Any] | None = None) -> ts.TensorStore:
-    """Opens an array, or makes a new one where metadata is given."""
-    spec: dict[str, Any] = {
-        "driver": "zarr3",
-        "store_data_equal_to_fill_value": True,
-        "fill_missing_data_reads": False,
-        "recheck_cached_data": "open",
-    }
-    if metadata is not None:
-        spec |= {"metadata": metadata, "create": True, "delete_existing": True}
-    return ts.open(spec, kvstore=folder, context=_CONTEXT).result()
 
 
 def _list_arrays(folder: ts.KvStore) -> tuple[str, ...]:
@@ -459,55 +385,16 @@ def _parse_manifest(data: bytes, path: str) -> Manifest:
             "restore it or write the store again"
         ) from error
     raise UserError(
-        f"{path} has format version {version}, this program reads {FORMAT_VERSION}; write the store "
-        "again with this version of data_pipeline, or update this program"
+        f"{path} has format version {version}, this program reads {FORMAT_VERSION}; write the "
+        "store again with this version of data_pipeline, or update this program"
     )
 
 
 def _vocab_size(model: bytes, path: str) -> int:
     try:
-        return sentencepiece.SentencePieceProcessor(model_proto=model).get_piece_size()  # type: ignore[call-arg]
+        return sentencepiece.SentencePieceProcessor(model_proto=model).get_piece_size()
     except (RuntimeError, TypeError) as error:
         raise UserError(
             f"the tokenizer for {path} is no SentencePiece model ({len(model)} bytes); pass the "
-            f"bytes of a .model file ({_first_line(error)})"
+            f"bytes of a .model file ({first_line(error)})"
         ) from error
-
-
-def _fail_to_read(error: Exception, path: str, split: str | None) -> NoReturn:
-    _raise_if_surroundings(error, path, "read")
-    place = path if split is None else f"{path}, split {split}"
-    raise UserError(
-        f"{place}: the store is damaged: {_first_line(error)}; copy it again from where it is "
-        "whole, or write it again"
-    ) from error
-
-
-def _fail_to_write(error: Exception, path: str) -> NoReturn:
-    _raise_if_surroundings(error, path, "write")
-    raise UserError(
-        f"cannot write a token store at {path}: {_first_line(error)}; name another path"
-    ) from error
-
-
-def _raise_if_surroundings(error: Exception, path: str, verb: str) -> None:
-    """Raises what is not the store's fault; tensorstore says which only in its messages."""
-    text = str(error)
-    if "No space left" in text or "quota exceeded" in text.lower():
-        raise RetryableError(
-            f"the disk is full at {path}: free space and run the same command again"
-        ) from error
-    if text.startswith("PERMISSION_DENIED") or isinstance(error, PermissionError):
-        raise UserError(
-            f"no permission to {verb} {path}: {_first_line(error)}; mend the permissions or the "
-            "credentials, or name another path"
-        ) from error
-    if text.startswith(_TRANSIENT):
-        raise RetryableError(
-            f"cannot reach the storage of {path}: {_first_line(error)}; run the same command again "
-            "when it is back"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
