@@ -45,10 +45,10 @@ fail() {
 }
 
 # Prints "3.12.1" if $1 is a Python that this project runs on, else nothing. It has to be run to
-# know: a pyenv shim may be on PATH and yet fail.
+# know: a pyenv shim may be on PATH and yet fail, and a Python built by hand may lack a module.
 supported_version() {
   "$1" -I -c '
-import sys
+import ctypes, lzma, ssl, sys, zlib
 if (3, 11) <= sys.version_info[:2] <= (3, 13):
     print(*sys.version_info[:3], sep=".")
 ' 2>/dev/null || true
@@ -60,8 +60,8 @@ find_python() {
   local candidate
   if [[ -n ${PYTHON:-} ]]; then
     [[ -n $(supported_version "$PYTHON") ]] ||
-      fail "PYTHON=$PYTHON does not run as Python 3.11, 3.12 or 3.13; name one that does," \
-        "or unset PYTHON"
+      fail "PYTHON=$PYTHON does not run as a Python 3.11, 3.12 or 3.13 with ctypes, lzma, ssl and" \
+        "zlib; name one that does, or unset PYTHON"
     printf '%s\n' "$PYTHON"
     return
   fi
@@ -75,8 +75,8 @@ find_python() {
     printf '%s\n' "$candidate"
     return
   fi
-  fail "no Python 3.11, 3.12 or 3.13 runs on PATH; install one (Debian, Ubuntu: apt install" \
-    "python3 python3-venv; with uv: uv python install 3.12) or name it: PYTHON=/path/to/python $0"
+  fail "no Python 3.11, 3.12 or 3.13 with ctypes, lzma, ssl and zlib runs on PATH; install one" \
+    "(Debian, Ubuntu: apt install python3 python3-venv; with uv: uv python install 3.12) or name it: PYTHON=/path/to/python $0"
 }
 
 environment_key() {
