@@ -1,0 +1,232 @@
+"""Global batches: what a step reads, a pure function of (seed, step) on any number of processes."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+
+from nanojaxlm.batch import Batch
+from nanojaxlm.data.objectives import CausalLM
+from nanojaxlm.data.schedule import Schedule
+from nanojaxlm.data.source import BatchSource, RowSource
+from nanojaxlm.errors import UserError
+from nanojaxlm.token_store import TokenStore
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the tokens come from, and how they become batches."""
+
+    stores: tuple[str, ...] = ()  # token stores: folders or URLs
+    weights: tuple[float, ...] = ()  # rows drawn from each store; empty = all of all, once an epoch
+    text: str | None = None  # instead of stores: a text file, one token a character
+    validation_rate: float = 0.1  # of a text: the part at its end held out
+    train_split: str = "train"
+    validation_split: str = "validation"
+    sequence_length: int = 512  # tokens a row that the model reads
+    batch_size: int = 32  # rows a step, over all processes
+    objective: CausalLM = dataclasses.field(default_factory=CausalLM)
+    prefetch: int = 4  # batches read ahead in each process
+    num_threads: int = 2  # batches read at a time in each process
+
+    def __post_init__(self):
+        if self.stores and self.text is not None:
+            raise ValueError("stores and text are both given; name only one of them")
+        if self.weights and len(self.weights) != len(self.stores):
+            raise ValueError(
+                f"weights must be one for each of the {len(self.stores)} stores, or empty, got "
+                f"{len(self.weights)}"
+            )
+        if any(not 0 < weight < float("inf") for weight in self.weights):
+            raise ValueError(f"weights must be above 0, got {self.weights}; leave that store out")
+        if not 0 < self.validation_rate < 1:
+            raise ValueError(
+                f"validation_rate must be between 0 and 1, got {self.validation_rate}; 0.1 is usual"
+            )
+        for name in ("sequence_length", "batch_size", "prefetch", "num_threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if self.prefetch < self.num_threads:
+            raise ValueError(
+                f"prefetch must be >= num_threads ({self.num_threads}), got {self.prefetch}; "
+                "a thread without a batch to read would be idle"
+            )
+        for name in ("train_split", "validation_split"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must name a split, got ''")
+
+
+class Batches(Iterator[Batch]):
+    """Global batches, one a step; the same ones whatever the number of processes and devices.
+
+    next_step: the step whose batch comes next. num_batches: how many there are, None = no end.
+    """
+
+    def __init__(
+        self,
+        source: BatchSource,
+        config: DataConfig,
+        sharding: jax.sharding.Sharding,
+        local: "_LocalRows",
+        identity: dict[str, Any],
+        num_batches: int | None,
+    ):
+        """Made by make_batches and validation_batches."""
+        self._objective, self._sharding, self._local = config.objective, sharding, local
+        self._shape = (config.batch_size, config.sequence_length)
+        self._identity = identity
+        self.num_batches = num_batches
+        options = grain.ReadOptions(
+            num_threads=config.num_threads, prefetch_buffer_size=config.prefetch
+        )
+        self._rows = iter(grain.MapDataset.source(source).to_iter_dataset(options))
+
+    @property
+    def next_step(self) -> int:
+        return self._rows.get_state()["next_index"]
+
+    def __next__(self) -> Batch:
+        """The next global batch: int32 and float32 [B, T] arrays with the sharding asked for."""
+        local = self._objective(*next(self._rows))
+        return jax.tree.map(self._as_global, local)
+
+    def get_state(self) -> dict[str, Any]:
+        """JSON values: the next step, and what the batches are made of. The same on any process."""
+        return {"next_step": self.next_step, **self._identity}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes to the step of a state, in O(1).
+
+        Raises:
+            UserError: the state is of batches made of other data, or in another way.
+        """
+        for name, value in self._identity.items():
+            if state.get(name) != value:
+                raise UserError(
+                    f"the checkpoint's batches have {name} {state.get(name)}, but the config and "
+                    f"its stores give {value}; restore what they were, or start another workdir"
+                )
+        self.seek(state["next_step"])
+
+    def seek(self, step: int) -> None:
+        """Makes `step` the next one, in O(1)."""
+        self._rows.set_state({"next_index": step})
+
+    def close(self) -> None:
+        """Stops reading ahead."""
+        self._rows.close()
+
+    def _as_global(self, local: np.ndarray) -> jax.Array:
+        return jax.make_array_from_callback(
+            self._shape, self._sharding, lambda index: self._local.take(local, index)
+        )
+
+
+def make_batches(
+    config: DataConfig,
+    stores: Sequence[TokenStore],
+    sharding: jax.sharding.Sharding,
+    *,
+    seed: int,
+    start_step: int = 0,
+) -> Batches:
+    """The endless sequence of training batches.
+
+    Element `step` holds places step * batch_size … of the schedule of `seed`, so it does not depend
+    on the processes; each reads only the rows that its devices hold under `sharding`, the sharding
+    of the [batch_size, sequence_length] arrays.
+
+    Raises:
+        UserError: fewer rows of text than a batch holds, an empty store, or impossible weights.
+    """
+    sources = [RowSource(s.split(config.train_split), config.sequence_length) for s in stores]
+    total = sum(len(source) for source in sources)
+    if total < config.batch_size:
+        tokens = sum(store.split(config.train_split).num_tokens for store in stores)
+        raise UserError(
+            f"{tokens} training tokens make {total} rows of {config.sequence_length}, fewer than "
+            f"config.data.batch_size = {config.batch_size}; lower batch_size or sequence_length, "
+            "or add text"
+        )
+    if config.weights:
+        groups, weights = [[source] for source in sources], config.weights
+        for store, source in zip(stores, sources, strict=True):
+            if not len(source):
+                raise UserError(f"{store.path} has no {config.train_split} tokens; leave it out")
+    else:
+        groups, weights = [[source for source in sources if len(source)]], (1.0,)
+    try:
+        schedule = Schedule([sum(map(len, group)) for group in groups], weights, seed)
+    except ValueError as error:
+        raise UserError(f"config.data.weights: {error}") from None
+    identity = _identity(config, stores, config.train_split) | {"seed": seed}
+    batches = _batches(config, groups, schedule, sharding, identity, None)
+    batches.seek(start_step)
+    return batches
+
+
+def validation_batches(
+    config: DataConfig, stores: Sequence[TokenStore], sharding: jax.sharding.Sharding
+) -> Batches:
+    """One pass over the validation split, in order; the last batch ends in rows of weight 0.
+
+    Raises:
+        UserError: there are no validation tokens.
+    """
+    name = config.validation_split
+    sources = [RowSource(store.split(name), config.sequence_length) for store in stores]
+    sources = [source for source in sources if len(source)]
+    if not sources:
+        raise UserError(
+            f"no store has tokens in its split {name!r}; name another "
+            "config.data.validation_split, or hold out more documents"
+        )
+    num_batches = -(-sum(map(len, sources)) // config.batch_size)
+    identity = _identity(config, stores, name)
+    return _batches(config, [sources], None, sharding, identity, num_batches)
+
+
+def _batches(
+    config: DataConfig,
+    groups: Sequence[Sequence[RowSource]],
+    schedule: Schedule | None,
+    sharding: jax.sharding.Sharding,
+    identity: dict[str, Any],
+    num_batches: int | None,
+) -> Batches:
+    local = _LocalRows(sharding, (config.batch_size, config.sequence_length))
+    source = BatchSource(groups, schedule, config.batch_size, local.rows)
+    return Batches(source, config, sharding, local, identity, num_batches)
+
+
+def _identity(config: DataConfig, stores: Sequence[TokenStore], split: str) -> dict[str, Any]:
+    """What the batches are a function of, besides the step; independent of paths."""
+    digests = [store.manifest.splits[split].digest for store in stores]
+    data = json.dumps([digests, list(config.weights)])
+    return {
+        "data": hashlib.sha256(data.encode()).hexdigest()[:16],
+        "sequence_length": config.sequence_length,
+        "batch_size": config.batch_size,
+        "objective": type(config.objective).__name__,
+    }
+
+
+class _LocalRows:
+    """Which rows of a global array the devices of this process hold, and where they are here."""
+
+    def __init__(self, sharding: jax.sharding.Sharding, shape: tuple[int, int]):
+        self._num_rows = shape[0]
+        indices = sharding.addressable_devices_indices_map(shape).values()
+        held = {index[0].indices(shape[0])[:2] for index in indices if index is not None}
+        self.rows = np.unique(np.concatenate([np.arange(*span) for span in held]))
+
+    def take(self, local: np.ndarray, index: tuple[slice, ...] | None) -> np.ndarray:
+        """The part of the global array at `index`, from this process's rows of it."""
+        assert index is not None  # only of a device that holds nothing
+        start, stop, _ = index[0].indices(self._num_rows)
+        return local[slice(*np.searchsorted(self.rows, (start, stop))), index[1]]

@@ -1,0 +1,123 @@
+"""The rows of a split, and the batches that a schedule makes of them, as Grain sources.
+
+A split's tokens are cut into rows of S = T + 1 that overlap by one: row i is tokens i T … i T + T.
+So each token but the first of the split is a target exactly once in an epoch. The last row is
+padded, never dropped.
+"""
+
+from collections.abc import Sequence
+
+import grain
+import numpy as np
+
+from nanojaxlm.data.schedule import Schedule
+from nanojaxlm.errors import UserError
+from nanojaxlm.token_store import Split, TokenStore
+
+PADDING = 0  # the token in padding; segment 0 says that it is none
+
+
+class RowSource(grain.sources.RandomAccessDataSource):
+    """The packed rows of one split: element i is (tokens, segments) of row i, int32 [S] each."""
+
+    def __init__(self, split: Split, sequence_length: int):
+        self._split, self._length = split, sequence_length
+        self.row_length = sequence_length + 1
+
+    def __len__(self) -> int:
+        return max(0, -(-(self._split.num_tokens - 1) // self._length))
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        tokens, segments = self.read(np.array([index]))
+        return tokens[0], segments[0]
+
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [n] row numbers -> (tokens, segments), int32 [n, S] each; reads all at once.
+
+        Segments count the documents of a row from 1; 0 is padding.
+        """
+        num_tokens = self._split.num_tokens
+        starts = rows.astype(np.int64) * self._length
+        stops = np.minimum(starts + self._length + 1, num_tokens)
+        parts = self._split.read_many(zip(starts.tolist(), stops.tolist(), strict=True))
+        tokens = np.full((len(rows), self._length + 1), PADDING, np.int32)
+        for row, part in zip(tokens, parts, strict=True):
+            row[: len(part)] = part
+        places = starts[:, None] + np.arange(self._length + 1)
+        documents = np.searchsorted(self._split.offsets, places, side="right")
+        segments = np.where(places < num_tokens, documents - documents[:, :1] + 1, 0)
+        return tokens, segments.astype(np.int32)
+
+
+class BatchSource(grain.sources.RandomAccessDataSource):
+    """Element i is what one process holds of global batch i: (tokens, segments), int32 [n, S].
+
+    Args:
+        sources: the rows, group by group: the sources of a group are read as one after another.
+        schedule: place -> (group, row of the group); None: the rows of the only group in order,
+            once, and then padding.
+        batch_size: rows of a global batch.
+        local_rows: int64 [n], the rows of each global batch to read here.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Sequence[RowSource]],
+        schedule: Schedule | None,
+        batch_size: int,
+        local_rows: np.ndarray,
+    ):
+        self._sources = [source for group in sources for source in group]
+        self._ends = [np.cumsum([len(source) for source in group]) for group in sources]
+        self._first = np.cumsum([0] + [len(group) for group in sources])
+        self._schedule, self._batch_size, self._local_rows = schedule, batch_size, local_rows
+
+    def __len__(self) -> int:
+        if self._schedule is None:
+            return -(-int(self._ends[0][-1]) // self._batch_size)
+        return 2**43 // self._batch_size  # without end; see Schedule
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        places = index * self._batch_size + self._local_rows
+        if self._schedule is None:
+            groups, rows = np.zeros_like(places), places
+        else:
+            groups, rows = self._schedule(places)
+        width = self._sources[0].row_length
+        tokens = np.full((len(places), width), PADDING, np.int32)
+        segments = np.zeros((len(places), width), np.int32)
+        which = np.full(len(places), len(self._sources))  # beyond the last: a row of padding
+        within = np.zeros_like(rows)
+        for group, ends in enumerate(self._ends):
+            mine = np.nonzero((groups == group) & (rows < ends[-1]))[0]
+            member = np.searchsorted(ends, rows[mine], side="right")
+            which[mine] = self._first[group] + member
+            within[mine] = rows[mine] - (ends[member] - self._lengths(group)[member])
+        for i, source in enumerate(self._sources):
+            mine = np.nonzero(which == i)[0]
+            if len(mine):
+                tokens[mine], segments[mine] = source.read(within[mine])
+        return tokens, segments
+
+    def _lengths(self, group: int) -> np.ndarray:
+        return np.diff(self._ends[group], prepend=0)
+
+
+def open_stores(paths: Sequence[str], *, tokenizer: bytes | None = None) -> tuple[TokenStore, ...]:
+    """Opens the stores and verifies that all were packed with one tokenizer.
+
+    Args:
+        paths: at least one.
+        tokenizer: the model they must have been packed with; None = that of the first store.
+
+    Raises:
+        UserError, RetryableError: see TokenStore.open.
+    """
+    if not paths:
+        raise UserError(
+            "no data is named: give --config.data.text=FILE, or config.data.stores a token store "
+            "made by python -m data_pipeline.main"
+        )
+    stores = [TokenStore.open(paths[0], tokenizer=tokenizer)]
+    stores += [TokenStore.open(path, tokenizer=stores[0].tokenizer) for path in paths[1:]]
+    return tuple(stores)
