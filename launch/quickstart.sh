@@ -69,7 +69,7 @@ while (($#)); do
   shift
 done
 for path in "${inputs[@]}"; do
-  [[ $path == *://* || -e $path ]] || fail "$path: there is no such file or folder"
+  [[ $path == *://* || $path == *[*?[]* || -e $path ]] || fail "$path: there is no such file or folder"
 done
 
 prepare_environment ""
@@ -116,10 +116,7 @@ if [[ -n $setup_seconds ]]; then
   "$venv_python" launch/measure.py --timings="$output/timings.json" --name=environment \
     --seconds="$setup_seconds"
 fi
-if ((!${#inputs[@]})); then
-  step collect launch/installed_text.py "$output/input"
-  inputs=("$output/input")
-fi
+((${#inputs[@]})) || inputs=(python) # what data_pipeline calls the text of this Python
 step curate -m data_pipeline.main --config=configs/curation/quickstart.py \
   "${inputs[@]/#/--input=}" --output="$output/curation"
 step train -m nanojaxlm.main --config=configs/quickstart.py \

@@ -1,0 +1,1 @@
+"""What became of a run, gathered from its files and told on one page."""
