@@ -1,0 +1,1 @@
+"""data_pipeline: raw documents become a token store. Importing this package imports no jax."""

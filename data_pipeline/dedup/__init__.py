@@ -1,0 +1,1 @@
+"""Deduplication: copies and near-copies are dropped, the best copy stays."""

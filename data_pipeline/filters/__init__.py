@@ -1,0 +1,1 @@
+"""Filters: rules that drop a document for a named reason with a score."""
