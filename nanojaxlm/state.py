@@ -1,0 +1,95 @@
+"""The training state, sharded from the start; the optimizer's arrays lie as the parameters do."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from nanojaxlm.batch import Stream
+from nanojaxlm.model.transformer import Transformer
+from nanojaxlm.sharding import Named, check_divisible, replicated, sharding
+
+
+class TrainState(NamedTuple):
+    step: jax.Array  # int32[], updates done
+    params: Any
+    opt_state: Any
+
+
+def parameter_boxes(model: Transformer) -> Any:
+    """The parameters' tree with, at each leaf, a Named box around a ShapeDtypeStruct."""
+    one = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+    return jax.eval_shape(model.init, jax.random.key(0), Stream(one, one, one))["params"]
+
+
+def abstract_params(boxes: Any, mesh: Mesh) -> Any:
+    """The parameters as ShapeDtypeStructs that carry their sharding.
+
+    Raises:
+        UserError: an axis does not divide by its mesh axes.
+    """
+
+    def leaf(path: Any, box: Named) -> jax.ShapeDtypeStruct:
+        where = sharding(mesh, box.names)
+        check_divisible(path_name(path), box.value.shape, where)
+        return jax.ShapeDtypeStruct(box.value.shape, box.value.dtype, sharding=where)
+
+    is_box = lambda x: isinstance(x, Named)  # noqa: E731
+    return jax.tree_util.tree_map_with_path(leaf, boxes, is_leaf=is_box)
+
+
+def abstract_state(boxes: Any, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """The whole state as ShapeDtypeStructs that carry their sharding.
+
+    An optimizer's array follows the parameter whose path its own path ends with; what follows none
+    (counts) is replicated.
+    """
+    params = abstract_params(boxes, mesh)
+    by_path = {_keys(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+    def follow(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        keys = _keys(path)
+        for start in range(len(keys)):
+            param = by_path.get(keys[start:])
+            if param is not None and param.shape == leaf.shape:
+                return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=param.sharding)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh))
+
+    opt_state = jax.eval_shape(optimizer.init, params)
+    opt_state = jax.tree_util.tree_map_with_path(follow, opt_state)
+    return TrainState(
+        jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated(mesh)), params, opt_state
+    )
+
+
+def init_state(
+    model: Transformer,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    abstract: TrainState,
+) -> TrainState:
+    """A fresh state on the mesh of `abstract`; no device ever holds more than its shards."""
+
+    def init(key: jax.Array) -> TrainState:
+        one = jnp.ones((1, 1), jnp.int32)
+        params = nn.meta.unbox(model.init(key, Stream(one, one, one))["params"])
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    return jax.jit(init, out_shardings=shardings)(jax.random.key(seed))
+
+
+def num_parameters(params: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def path_name(path: Any) -> str:
+    """decoder/layers/attention/q/kernel"""
+    return "/".join(_keys(path))
+
+
+def _keys(path: Any) -> tuple[str, ...]:
+    return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)

@@ -1,0 +1,128 @@
+"""The one training step and its evaluation twin, jitted over a mesh."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from nanojaxlm.batch import Batch, fingerprint
+from nanojaxlm.losses import LossConfig, Sums, chunked_cross_entropy
+from nanojaxlm.model.transformer import Transformer
+from nanojaxlm.sharding import batch_sharding, constrain, replicated
+from nanojaxlm.state import TrainState
+
+
+class StepReport(NamedTuple):
+    """What one step says, still on the device."""
+
+    sums: Sums
+    grad_norm: jax.Array  # float32[], before clipping
+    fingerprint: jax.Array  # uint32[2] of the global batch
+
+
+class EvalSums(NamedTuple):
+    """float32[] sums over the targets of a batch."""
+
+    nll: jax.Array
+    count: jax.Array
+    num_bytes: jax.Array  # UTF-8 bytes that the targets stand for
+
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepReport]]
+EvalStep = Callable[[Any, Batch], EvalSums]
+
+
+def batch_sums(model: Transformer, loss: LossConfig, params: Any, batch: Batch) -> Sums:
+    variables = {"params": params}
+    x_BTD, _ = model.apply(variables, batch.decoder, method="hidden")
+
+    def logits(x: jax.Array) -> jax.Array:
+        return model.apply(variables, x, method="logits")
+
+    return chunked_cross_entropy(
+        logits, x_BTD, batch.targets_BT, batch.weights_BT, loss.chunk_length
+    )
+
+
+def make_step(
+    model: Transformer,
+    optimizer: optax.GradientTransformation,
+    loss: LossConfig,
+    accumulation: int,
+    abstract: TrainState,
+    mesh: Mesh,
+) -> TrainStep:
+    """step(state, batch) -> (state, report); the state is donated, the layouts are fixed.
+
+    accumulation: micro-batches whose gradient sums are added before the one division and update;
+    it must divide the batch. The result is that of the undivided batch.
+    """
+
+    def objective(params: Any, batch: Batch) -> tuple[jax.Array, Sums]:
+        sums = batch_sums(model, loss, params, batch)
+        return sums.nll + loss.z_loss * sums.z, sums
+
+    def gradients(params: Any, batch: Batch) -> tuple[Any, Sums]:
+        if accumulation == 1:
+            return jax.grad(objective, has_aux=True)(params, batch)
+
+        def add(carry: Any, micro: Batch) -> tuple[Any, None]:
+            micro = jax.tree.map(lambda a: constrain(a, "batch", "length"), micro)
+            return jax.tree.map(
+                jnp.add, carry, jax.grad(objective, has_aux=True)(params, micro)
+            ), None
+
+        zero = jnp.zeros((), jnp.float32)
+        start = (jax.tree.map(jnp.zeros_like, params), Sums(zero, zero, zero))
+        return jax.lax.scan(add, start, _micro_batches(batch, accumulation))[0]
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
+        grads, sums = gradients(state.params, batch)
+        count = jnp.maximum(sums.count, 1.0)
+        grads = jax.tree.map(lambda g: g / count, grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        report = StepReport(sums, optax.tree.norm(grads), fingerprint(batch))
+        return TrainState(state.step + 1, params, opt_state), report
+
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    return jax.jit(
+        step,
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
+        donate_argnums=0,
+    )
+
+
+def make_eval_step(
+    model: Transformer, loss: LossConfig, bytes_per_token: np.ndarray, params: Any, mesh: Mesh
+) -> EvalStep:
+    """eval_step(params, batch) -> sums. params: the abstract parameters, for their sharding.
+
+    bytes_per_token: int32[V], the UTF-8 bytes each token id stands for.
+    """
+
+    def step(params: Any, batch: Batch) -> EvalSums:
+        sums = batch_sums(model, loss, params, batch)
+        bytes_BT = jnp.asarray(bytes_per_token, jnp.float32)[batch.targets_BT]
+        return EvalSums(sums.nll, sums.count, jnp.sum(bytes_BT * batch.weights_BT))
+
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, params)
+    return jax.jit(
+        step,
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=replicated(mesh),
+    )
+
+
+def _micro_batches(batch: Batch, accumulation: int) -> Batch:
+    """[B, T] -> [A, B/A, T]: micro-batch a takes rows a, a + A, …, so no row leaves its device."""
+
+    def split(a: jax.Array) -> jax.Array:
+        return a.reshape(a.shape[0] // accumulation, accumulation, *a.shape[1:]).swapaxes(0, 1)
+
+    return jax.tree.map(split, batch)
