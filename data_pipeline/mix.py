@@ -23,7 +23,7 @@ _TOP = 2**64
 class MixConfig:
     """validation_rate: the fraction of documents held out."""
 
-    validation_rate: float = 0.015
+    validation_rate: float = 0.02
     seed: int = 0
 
     def __post_init__(self):

@@ -76,6 +76,9 @@ class Features:
         self.line_documents = self.word_documents[first]  # [L]
         self.line_hashes = _hash_segments(self.word_hashes, self.line_words)
         self.line_ink = _sum_segments(self.word_lengths, first)
+        last = first + self.line_words - 1
+        ends = self.word_starts[last] + self.word_lengths[last]
+        self.line_spans = ends - self.word_starts[first]  # characters, stripped [L]
         self.num_lines = np.bincount(self.line_documents, minlength=self.num_documents)
         new_document = np.diff(self.line_documents, prepend=-1) != 0
         opens = np.flatnonzero((gaps[first] > 1) | new_document)

@@ -27,7 +27,10 @@ ENCODED = (
     r"(?:\b(?:0x|\\x)?[0-9a-fA-F]{2}(?:,|\b\s*)){8,}",
     r"(?:\\u[0-9a-fA-F]{4}){8,}",
 )
-BULLETS = tuple("-*•‣▪●·")  # a line that starts with one of them is an item of a list
+# A line that starts with one of these is an item of a list; a row of a table in code.
+BULLETS = np.array([ord(c) for c in "-*•‣▪●·"])
+LITERALS = np.array([ord(c) for c in "0123456789\"'\\"])
+SHORT_LINE = 30  # characters; FineWeb (Penedo et al. 2024, section 3.6)
 
 
 class HeuristicFilter:
@@ -95,7 +98,7 @@ def _judge_prose(f: Features, rules: ProseRules, out: Verdicts) -> None:
     _above(out, "too_many_symbols", _count_symbols(f) / words, rules.max_symbol_word_ratio)
     lines = np.maximum(f.num_lines, 1)
     first = f.characters[f.word_starts[f.line_first]]
-    bullets = f.sum_lines(np.isin(first, [ord(c) for c in BULLETS])) / lines
+    bullets = f.sum_lines(np.isin(first, BULLETS)) / lines
     _above(out, "too_many_bullets", bullets, rules.max_bullet_line_rate)
     _above(out, "too_many_ellipses", _ellipsis_lines(f) / lines, rules.max_ellipsis_line_rate)
     letters = np.concatenate([[0], np.cumsum((f.classes & ALPHA) != 0)])
@@ -111,6 +114,8 @@ def _judge_prose(f: Features, rules: ProseRules, out: Verdicts) -> None:
         for w in STOP_WORDS
     ]
     _below(out, "too_few_stop_words", np.sum(present, axis=0), rules.min_stop_words)
+    short = f.sum_lines(f.line_spans < SHORT_LINE) / lines
+    _above(out, "too_many_short_lines", short, rules.max_short_line_rate)
     _above(
         out,
         "repeated_lines",
@@ -148,6 +153,9 @@ def _judge_code(texts: pa.Array, f: Features, rules: CodeRules, out: Verdicts) -
     _above(out, "line_too_long", f.longest_line(), rules.max_line_length)
     alphabetic = f.count_class(ALPHA) / np.maximum(f.num_characters, 1)
     _below(out, "too_few_letters", alphabetic, rules.min_alphabetic_rate)
+    first = f.characters[f.word_starts[f.line_first]]
+    literal = f.sum_lines(np.isin(first, LITERALS)) / np.maximum(f.num_lines, 1)
+    _above(out, "mostly_literals", literal, rules.max_literal_line_rate)
     if rules.drop_generated:
         head = pc.utf8_slice_codeunits(texts, 0, 500)
         _above(out, "generated", pc.match_substring_regex(head, GENERATED).to_numpy(False), 0)

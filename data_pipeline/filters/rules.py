@@ -24,6 +24,7 @@ class ProseRules:
     max_ellipsis_line_rate: float | None = 0.3
     min_alphabetic_word_rate: float | None = 0.8
     min_stop_words: int | None = 2
+    max_short_line_rate: float | None = 0.67  # FineWeb; lines below 30 characters: a word list
     max_repeated_line_rate: float | None = 0.30
     max_repeated_paragraph_rate: float | None = 0.30
     max_repeated_line_character_rate: float | None = 0.20
@@ -47,10 +48,11 @@ class CodeRules:
     max_line_length: int | None = 1000  # StarCoder2
     min_alphabetic_rate: float | None = 0.25  # StarCoder2; letters of all characters
     drop_generated: bool = True
-    max_repeated_line_character_rate: float | None = 0.30
+    max_literal_line_rate: float | None = 0.5  # ours; lines that start with a digit or a quote
+    # Gopher's bounds for repetition, as for prose.
+    max_repeated_line_character_rate: float | None = 0.20
     max_top_4_gram_rate: float | None = 0.16
-    # Code repeats idioms: looser than prose by this factor for 5- to 10-grams.
-    repeated_ngram_factor: float | None = 2.5
+    repeated_ngram_factor: float | None = 1.0
 
     def __post_init__(self):
         _check_rates(self)
@@ -62,7 +64,7 @@ class HeuristicConfig:
 
     prose: ProseRules | None = field(default_factory=ProseRules)
     code: CodeRules | None = field(default_factory=CodeRules)
-    max_digit_rate: float | None = 0.20  # digits of the non-space characters: a table of numbers
+    max_digit_rate: float | None = 0.15  # digits of the non-space characters: a table of numbers
     max_encoded_rate: float | None = 0.30  # characters in base64, hex or escapes
 
     def __post_init__(self):
