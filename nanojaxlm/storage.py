@@ -25,6 +25,7 @@ _CONTEXT = ts.Context(
 
 
 def open_place(path: str) -> ts.KvStore:
+    """The place that `path` names, opened but not touched; UserError if it names none."""
     try:
         if path.lstrip().startswith("{"):
             spec = json.loads(path)
@@ -58,6 +59,7 @@ class ArrayWriter:
     """Appends to a one-dimensional array, a whole shard at a time."""
 
     def __init__(self, folder: ts.KvStore, dtype: str, shard: int, chunk: int):
+        """Makes the array below `folder`; shard and chunk are in elements."""
         little = {"name": "bytes", "configuration": {"endian": "little"}}
         crc = {"name": "crc32c"}
         sharding = {
@@ -78,6 +80,7 @@ class ArrayWriter:
         self._buffered = 0
 
     def append(self, values: np.ndarray) -> None:
+        """Appends values [n]; writes each shard that they fill."""
         while len(values):
             part = values[: self._shard - self._buffered]
             self._buffer.append(part)
@@ -87,6 +90,7 @@ class ArrayWriter:
                 self.flush()
 
     def flush(self) -> None:
+        """Writes what is buffered; only the last shard may be short, so append no more after it."""
         if self._buffered:
             start = self._array.shape[0]
             stop = start + self._buffered
@@ -96,6 +100,7 @@ class ArrayWriter:
 
 
 def fail_to_read(error: Exception, path: str, split: str | None) -> NoReturn:
+    """Raises an error met in reading as a UserError or a RetryableError of one line."""
     _raise_if_surroundings(error, path, "read")
     place = path if split is None else f"{path}, split {split}"
     raise UserError(
@@ -105,6 +110,7 @@ def fail_to_read(error: Exception, path: str, split: str | None) -> NoReturn:
 
 
 def fail_to_write(error: Exception, path: str) -> NoReturn:
+    """Raises an error met in writing as a UserError or a RetryableError of one line."""
     _raise_if_surroundings(error, path, "write")
     raise UserError(
         f"cannot write a token store at {path}: {first_line(error)}; name another path"
@@ -131,4 +137,5 @@ def _raise_if_surroundings(error: Exception, path: str, verb: str) -> None:
 
 
 def first_line(error: Exception) -> str:
+    """The first line of an error's message, at most 300 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
