@@ -1,7 +1,7 @@
-"""Orbax checkpoints: model, optimizer, step, input position, config and tokenizer, in one step folder.
+"""Orbax checkpoints: model, optimizer, step, input position, config and tokenizer in one folder.
 
-On disk each layer is a tree of its own, whatever `scan` does at run time, so a checkpoint of a scanned
-stack restores into an unrolled one and the reverse.
+On disk each layer is a tree of its own, whatever `scan` does at run time, so a checkpoint of a
+scanned stack restores into an unrolled one and the reverse.
 """
 
 import base64
@@ -72,7 +72,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, state: Any, saved: Saved) -> None:
-        """Starts to write; a step already there is left as it is. Errors surface here or in `close`."""
+        """Starts to write; a step already there is left. Errors surface here or in `close`."""
         if saved.step in self._manager.all_steps():
             return
         self._manager.save(

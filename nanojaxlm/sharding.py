@@ -161,6 +161,15 @@ def check_divisible(path: str, shape: tuple[int, ...], of: NamedSharding) -> Non
         ) from None
 
 
+def describe(abstract: Any) -> str:
+    """A line for each parameter: path, shape, and the mesh axes that split it."""
+    lines = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(abstract):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        lines.append(f"  {name}  {leaf.shape}  {leaf.sharding.spec}")
+    return "\n".join(lines)
+
+
 _constrained: ContextVar[bool] = ContextVar("constrained", default=False)
 
 

@@ -9,6 +9,7 @@ its class name under the key "kind".
 import dataclasses
 import difflib
 import json
+import runpy
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from absl import flags
-from ml_collections import config_dict, config_flags
+from ml_collections import config_dict
 
 from nanojaxlm.errors import UserError
 
@@ -137,11 +138,11 @@ def _config_file(argv: Sequence[str]) -> str | None:
 
 def _load(file: str) -> config_dict.ConfigDict:
     """Runs the config file's get_config(), with every failure told in one line."""
-    path = file.split(":", 1)[0]
+    path, *argument = file.split(":", 1)
     if not Path(path).is_file():
         raise UserError(f"--config={file}: there is no such file; the shipped ones are in configs/")
     try:
-        tree = config_flags.ConfigFileFlagParser("config").parse(file)
+        tree = runpy.run_path(path)["get_config"](*argument)
     except UserError:
         raise
     except Exception as error:  # a config file is the user's program: anything may come out of it

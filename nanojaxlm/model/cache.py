@@ -29,7 +29,7 @@ def empty_cache(config: ModelConfig, batch_size: int, size: int) -> Cache:
     shape = (
         config.decoder.num_layers, batch_size, size, attention.num_kv_heads, attention.head_dim,
     )  # fmt: skip
-    zeros = jnp.zeros(shape, jnp.dtype(config.dtype))
-    return Cache(
-        LayerCache(zeros, zeros), jnp.zeros((batch_size, size), jnp.int32), jnp.zeros((), jnp.int32)
-    )
+    dtype = jnp.dtype(config.dtype)
+    layers = LayerCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))  # two: both are donated
+    segments_BS = jnp.zeros((batch_size, size), jnp.int32)
+    return Cache(layers, segments_BS, jnp.zeros((), jnp.int32))

@@ -1,0 +1,41 @@
+"""A character model of Shakespeare in the time of a coffee: the well-known CPU recipe, at its size.
+
+    python -m nanojaxlm.main --config=configs/shakespeare_char.py --config.data.text=input.txt \
+        --workdir=out/shakespeare
+"""
+
+from ml_collections import config_dict
+
+from nanojaxlm.checkpoint import CheckpointConfig
+from nanojaxlm.config import Config, EvaluationConfig, TrainingConfig
+from nanojaxlm.data.input import DataConfig
+from nanojaxlm.losses import LossConfig
+from nanojaxlm.model.config import AttentionConfig, FeedForwardConfig, ModelConfig, StackConfig
+from nanojaxlm.optimizer import Muon, WarmupStableDecay
+from nanojaxlm.typed_config import to_config_dict
+
+
+def get_config() -> config_dict.ConfigDict:
+    config = Config(
+        model=ModelConfig(
+            d_model=128,
+            dtype="float32",
+            decoder=StackConfig(
+                num_layers=4,
+                scan=False,
+                attention=AttentionConfig(num_heads=4, num_kv_heads=4, head_dim=32, qk_norm=True),
+                feed_forward=FeedForwardConfig(hidden=512, activation="relu_squared", gated=False),
+            ),
+        ),
+        data=DataConfig(text="input.txt", sequence_length=64, batch_size=12),
+        optimizer=Muon(
+            learning_rate=0.02,
+            adam_learning_rate=0.005,
+            schedule=WarmupStableDecay(warmup_steps=50, decay_rate=0.6),
+        ),
+        training=TrainingConfig(steps=2000, log_every=100),
+        loss=LossConfig(chunk_length=64),
+        evaluation=EvaluationConfig(every=500, sample_prompts=("ROMEO:\n",), sample_tokens=200),
+        checkpoint=CheckpointConfig(every=1000),
+    )
+    return to_config_dict(config)

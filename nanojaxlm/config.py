@@ -1,0 +1,70 @@
+"""The root config: it only composes the rooms' configs, and checks what no room can check alone."""
+
+from dataclasses import dataclass, field
+
+from nanojaxlm.checkpoint import CheckpointConfig
+from nanojaxlm.data.input import DataConfig
+from nanojaxlm.losses import LossConfig
+from nanojaxlm.model.config import ModelConfig
+from nanojaxlm.optimizer import Optimizer
+from nanojaxlm.sharding import MeshConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    steps: int
+    accumulation: int = 1  # micro-batches a step; the batch is data.batch_size all the same
+    log_every: int = 10  # steps between lines of metrics.jsonl
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "accumulation", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    every: int = 500  # steps; always at the end too
+    batches: int | None = None  # of the validation split at intervals; None = all of it
+    sample_prompts: tuple[str, ...] = ()  # continued at each evaluation, into samples.jsonl
+    sample_tokens: int = 64
+    sample_temperature: float = 0.8
+
+    def __post_init__(self) -> None:
+        for name in ("every", "sample_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if self.batches is not None and self.batches < 1:
+            raise ValueError(f"batches must be >= 1 or None, got {self.batches}")
+        if self.sample_temperature < 0:
+            raise ValueError(f"sample_temperature must be >= 0, got {self.sample_temperature}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    model: ModelConfig
+    data: DataConfig
+    optimizer: Optimizer
+    training: TrainingConfig
+    loss: LossConfig = field(default_factory=LossConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        batch_size, accumulation = self.data.batch_size, self.training.accumulation
+        if batch_size % accumulation:
+            raise ValueError(
+                f"training.accumulation={accumulation} must divide data.batch_size={batch_size}"
+            )
+        length, chunk = self.data.sequence_length, self.loss.chunk_length
+        if length > chunk and length % chunk:
+            raise ValueError(f"loss.chunk_length={chunk} must divide data.sequence_length={length}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be in [0, 2**32), got {self.seed}")
+        if not self.data.stores and self.data.text is None:
+            raise ValueError(
+                "data.stores is empty and data.text is not given: pass --config.data.stores=DIR, "
+                "a store made by python -m data_pipeline.main, or --config.data.text=FILE"
+            )

@@ -1,0 +1,77 @@
+"""What a run says of its steps, one step late, so that the device never waits for the host."""
+
+import math
+from typing import Any
+
+import jax
+import optax
+
+from nanojaxlm.batch import fingerprint_hex
+from nanojaxlm.errors import UserError
+from nanojaxlm.metrics import Speedometer
+from nanojaxlm.step import StepReport
+from nanojaxlm.writers import RunWriter
+
+
+class Progress:
+    """Holds the newest step's report, still on the device, until the next step is under way."""
+
+    def __init__(
+        self,
+        writer: RunWriter,
+        speed: Speedometer,
+        learning_rate: optax.Schedule,
+        tokens_per_step: int,
+        show_every: int,
+    ):
+        self._writer, self._speed, self._learning_rate = writer, speed, learning_rate
+        self._tokens_per_step, self._show_every = tokens_per_step, show_every
+        self._pending: tuple[int, StepReport] | None = None
+        self._first = True
+
+    def after(self, step: int, report: StepReport) -> None:
+        """To be called when `step` was handed to the device: writes the step before it."""
+        self._write({})
+        self._pending = step, report
+        if self._first:
+            jax.block_until_ready(report)
+            self._speed.restart()  # the first step compiles
+            self._first = False
+        else:
+            self._speed.add(self._tokens_per_step)
+
+    def settle(self) -> dict[str, float]:
+        """Waits for the newest step; its speed. What follows until `write` is not training time."""
+        assert self._pending is not None
+        jax.block_until_ready(self._pending[1])
+        return self._speed.read()
+
+    def write(self, figures: dict[str, Any]) -> None:
+        """Writes the newest step now, with further figures, and starts the clock again."""
+        self._write(figures)
+        self._speed.restart()
+
+    def _write(self, figures: dict[str, Any]) -> None:
+        """Raises UserError where the loss is not finite."""
+        if self._pending is None:
+            return
+        step, report = self._pending
+        self._pending = None
+        sums, grad_norm, halves = jax.device_get(report)
+        loss = float(sums.nll) / max(float(sums.count), 1.0)
+        show = step % self._show_every == 0
+        figures = {
+            "loss": loss,
+            "learning_rate": float(self._learning_rate(step - 1)),
+            "grad_norm": float(grad_norm),
+            "targets": round(float(sums.count)),
+            "batch_hash": fingerprint_hex(halves),
+            **(self._speed.read() if show and not figures else {}),
+            **figures,
+        }
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss} at step {step}: lower the learning rate or set "
+                "config.optimizer.clip_norm, and run again; checkpoints before it are kept"
+            )
+        self._writer.metrics(step, figures, show)

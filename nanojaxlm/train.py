@@ -1,0 +1,266 @@
+"""train(config, workdir): the composition root, the only file that sees everything."""
+
+import dataclasses
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+from rich.console import Console
+
+from nanojaxlm.accelerators import peak_flops_per_second
+from nanojaxlm.checkpoint import Checkpoints, Saved
+from nanojaxlm.config import Config
+from nanojaxlm.data.characters import character_store
+from nanojaxlm.data.input import Batches, DataConfig, make_batches, validation_batches
+from nanojaxlm.data.tokenizer import Tokenizer
+from nanojaxlm.errors import RetryableError, UserError
+from nanojaxlm.evaluation.held_out import evaluate
+from nanojaxlm.inference.generator import Generator
+from nanojaxlm.inference.sampling import Sampling
+from nanojaxlm.metrics import Speedometer, train_flops_per_token
+from nanojaxlm.model.transformer import Transformer
+from nanojaxlm.progress import Progress
+from nanojaxlm.sharding import batch_sharding, describe, make_mesh, use_mesh
+from nanojaxlm.state import TrainState, abstract_state, init_state, num_parameters, parameter_boxes
+from nanojaxlm.step import make_eval_step, make_step
+from nanojaxlm.token_store import TokenStore
+from nanojaxlm.typed_config import dump_json, flatten, to_plain
+from nanojaxlm.writers import RunWriter
+
+CONFIG = "config.json"
+
+
+def train(config: Config, workdir: Path, console: Console | None = None) -> TrainState:
+    """Trains to config.training.steps, from the newest checkpoint in `workdir` where there is one.
+
+    Raises:
+        UserError: the data, the workdir or its checkpoints do not fit the config; a loss that is
+            not finite.
+        RetryableError: stopped by SIGTERM, after a checkpoint.
+    """
+    console = console or Console()
+    prepare_workdir(workdir)
+    stores = open_stores(config.data, workdir)
+    config = with_vocabulary(config, stores[0])
+    tokenizer = Tokenizer(stores[0].tokenizer)
+    mesh = make_mesh(config.mesh)
+    steps = config.training.steps
+    with use_mesh(mesh), stop_signals() as stopped:
+        model = Transformer(config.model)
+        boxes = parameter_boxes(model)
+        optimizer = config.optimizer.make(steps, boxes)
+        abstract = abstract_state(boxes, optimizer, mesh)
+        batches = make_batches(config.data, stores, batch_sharding(mesh), seed=config.seed)
+        checkpoints = Checkpoints(workdir, config.checkpoint.keep)
+        state = restore_latest(checkpoints, config, stores[0], abstract, batches)
+        if state is None:
+            state = init_state(model, optimizer, config.seed, abstract)
+        start = int(state.step)
+        introduce(console, config, stores, abstract, start)
+        if jax.process_index() == 0:
+            (workdir / CONFIG).write_text(dump_json(config), encoding="utf-8")
+        step = make_step(
+            model, optimizer, config.loss, config.training.accumulation, abstract, mesh
+        )
+        bytes_per_token = tokenizer.bytes_per_token()
+        eval_step = make_eval_step(model, config.loss, bytes_per_token, abstract.params, mesh)
+        generator = Generator(model, tokenizer)
+        writer = RunWriter(workdir, start, steps, console, enabled=jax.process_index() == 0)
+        progress = Progress(
+            writer,
+            Speedometer(
+                train_flops_per_token(config.model, config.data.sequence_length),
+                peak_flops_per_second(list(mesh.devices.flat)),
+            ),
+            config.optimizer.schedule.make(config.optimizer.learning_rate, steps),
+            config.data.batch_size * config.data.sequence_length,
+            config.training.log_every,
+        )
+
+        def validate(done: int) -> dict[str, float]:
+            held_out = evaluate(
+                eval_step,
+                state.params,
+                validation_batches(config.data, stores, batch_sharding(mesh)),
+                config.evaluation.batches,
+            )
+            sampling = Sampling(temperature=config.evaluation.sample_temperature)
+            for prompt in config.evaluation.sample_prompts:
+                length = config.evaluation.sample_tokens
+                texts = generator.generate(state.params, [prompt], length, sampling, seed=done)
+                writer.sample(done, prompt, texts[0])
+            return {
+                "validation_loss": held_out.loss,
+                "validation_bits_per_byte": held_out.bits_per_byte,
+            }
+
+        try:
+            for done in range(start + 1, steps + 1):
+                state, report = step(state, next(batches))
+                progress.after(done, report)
+                last = done == steps
+                to_validate = last or due(config.evaluation.every, done)
+                to_save = last or bool(stopped) or due(config.checkpoint.every, done)
+                if to_validate or to_save:
+                    figures = progress.settle()
+                    progress.write(figures | validate(done) if to_validate else figures)
+                if to_save:
+                    saved = Saved(done, to_plain(config), batches.get_state(), stores[0].tokenizer)
+                    checkpoints.save(state, saved)
+                if stopped and not last:
+                    checkpoints.close()
+                    raise RetryableError(
+                        f"stopped by {stopped[0]} after step {done}, which is saved: run the same "
+                        "command again to go on"
+                    )
+        finally:
+            writer.close()
+            batches.close()
+        checkpoints.close()
+    return state
+
+
+def due(every: int, step: int) -> bool:
+    return step % every == 0
+
+
+def prepare_workdir(workdir: Path) -> None:
+    """Makes the workdir and sees that it can be written.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if "://" in str(workdir):
+        raise UserError(f"--workdir={workdir} must be a local or mounted folder, not a URL")
+    probe = workdir / f".writable-{jax.process_index()}"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError) as error:
+        raise UserError(
+            f"cannot write to --workdir={workdir} ({error.strerror}): name a folder that you may "
+            "write to"
+        ) from None
+
+
+def open_stores(data: DataConfig, workdir: Path) -> list[TokenStore]:
+    """The token stores of the config; of a text file, the store made of it in the workdir.
+
+    Raises:
+        UserError: a store is missing, damaged, or of another tokenizer than the first.
+    """
+    paths: Sequence[str] = data.stores
+    if data.text is not None:
+        path = str(workdir / "store")
+        if jax.process_index() == 0:
+            character_store(data.text, path, data.validation_rate)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("character store")
+        paths = [path]
+    first = TokenStore.open(paths[0])
+    return [first, *(TokenStore.open(path, tokenizer=first.tokenizer) for path in paths[1:])]
+
+
+def with_vocabulary(config: Config, store: TokenStore) -> Config:
+    """The config with model.vocab_size filled in from the store.
+
+    Raises:
+        UserError: model.vocab_size is given and too small for the store.
+    """
+    size = store.manifest.vocab_size
+    if config.model.vocab_size is None:
+        model = dataclasses.replace(config.model, vocab_size=size)
+        return dataclasses.replace(config, model=model)
+    if config.model.vocab_size < size:
+        raise UserError(
+            f"config.model.vocab_size is {config.model.vocab_size}, but store {store.path} has "
+            f"{size} token ids: leave it None, or set at least {size}"
+        )
+    return config
+
+
+def restore_latest(
+    checkpoints: Checkpoints,
+    config: Config,
+    store: TokenStore,
+    abstract: TrainState,
+    batches: Batches,
+) -> TrainState | None:
+    """The newest checkpoint's state, with `batches` set to go on after it; None on a fresh workdir.
+
+    Raises:
+        UserError: the checkpoint is of another model, seed, tokenizer or data.
+    """
+    step = checkpoints.latest_step()
+    if step is None:
+        return None
+    saved = checkpoints.describe(step)
+    ours = to_plain(config)
+    for name, value in flatten({part: ours[part] for part in ("model", "seed")}).items():
+        if name.endswith((".scan", ".remat")):  # how to compute, not what
+            continue
+        then = flatten(saved.config).get(name)
+        if then != value:
+            raise UserError(
+                f"{name} is {value}, but the checkpoint of step {step} in {checkpoints.folder} was "
+                f"trained with {then}: restore that value, or name another --workdir"
+            )
+    if saved.tokenizer != store.tokenizer:
+        raise UserError(
+            f"the checkpoint of step {step} in {checkpoints.folder} has another tokenizer than "
+            f"store {store.path}: restore that store, or name another --workdir"
+        )
+    if step > config.training.steps:
+        raise UserError(
+            f"config.training.steps is {config.training.steps}, but the workdir is already at step "
+            f"{step}: raise it, or name another --workdir"
+        )
+    batches.set_state(saved.input)
+    return checkpoints.restore(abstract, step)
+
+
+def introduce(
+    console: Console, config: Config, stores: Sequence[TokenStore], abstract: TrainState, start: int
+) -> None:
+    """Says what will be trained on what, and how it is laid out."""
+    if jax.process_index() != 0:
+        return
+    device = jax.devices()[0]
+    kind = f"{jax.device_count()} x {device.device_kind}, jax {jax.__version__}"
+    split = config.data.train_split
+    tokens = sum(store.split(split).num_tokens for store in stores)
+    batch = config.data.batch_size * config.data.sequence_length
+    console.print(
+        f"{num_parameters(abstract.params):,} parameters on {kind}\n"
+        f"{tokens:,} training tokens; {config.training.steps:,} steps of {batch:,} are "
+        f"{config.training.steps * batch / tokens:.2f} epochs",
+        highlight=False,
+    )
+    if start:
+        console.print(f"going on from the checkpoint of step {start}", highlight=False)
+    if jax.device_count() > 1:
+        console.print(describe(abstract.params), highlight=False)
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[str]]:
+    """A list that gets the signal's name when the machine asks the process to end."""
+    received: list[str] = []
+
+    def note(number: int, _: Any) -> None:
+        received.append(signal.Signals(number).name)
+
+    try:
+        before = signal.signal(signal.SIGTERM, note)
+    except ValueError:  # not the main thread (a notebook's worker): nothing to catch there
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
