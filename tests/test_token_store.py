@@ -206,6 +206,42 @@ with token_store.StoreWriter(path, tokenizer=model, sources=[], curation={{}}) a
     np.testing.assert_array_equal(read, tokens)
 
 
+def test_a_full_disk_is_worth_a_retry_and_leaves_no_store(tmp_path):
+    """On a real file system of 1 MB, in a mount namespace of its own."""
+    program = f"""
+import os, numpy as np
+from nanojaxlm import errors, token_store
+token_store.TOKENS_PER_SHARD, random = 2**17, np.random.default_rng(0)
+model = open({str(tmp_path / "model")!r}, "rb").read()
+def main(argv):
+    path = {str(tmp_path / "disk" / "store")!r}
+    with token_store.StoreWriter(path, tokenizer=model, sources=[], curation={{}}) as writer:
+        try:
+            for _ in range(50):
+                writer.write("train", random.integers(3, 9000, 50_000), np.full(50, 1000), 1)
+            writer.finish()
+        finally:
+            print("manifest.json" in os.listdir(path))
+errors.run(main)
+"""
+    (tmp_path / "model").write_bytes(model(9000))
+    (tmp_path / "disk").mkdir()
+    mount = f"mount -t tmpfs -o size=1m tmpfs {tmp_path / 'disk'}"
+    namespace = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    try:
+        subprocess.run([*namespace, mount], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"this machine lets no test mount a small file system: {error}")
+    child = subprocess.run(
+        [*namespace, f'{mount} && exec "$0" -c "$1"', sys.executable, program],
+        capture_output=True,
+        text=True,
+    )
+    assert (child.returncode, child.stdout) == (75, "False\n")
+    assert child.stderr.startswith("error: the disk is full at")
+    assert len(child.stderr.splitlines()) == 1
+
+
 def test_the_wrong_tokenizer_is_refused_by_both_names(tmp_path):
     write(tmp_path, *documents(5))
     with pytest.raises(UserError) as caught:
@@ -284,6 +320,22 @@ def test_damage_inside_a_shard_is_an_error_when_it_is_read(tmp_path):
     np.testing.assert_array_equal(train.read(0, 2 * CHUNK), tokens[: 2 * CHUNK])
     with pytest.raises(UserError, match="damaged"):
         train.read(2 * CHUNK, 3 * CHUNK)
+
+
+def test_shards_of_zeros_are_stored_like_any_other(tmp_path):
+    write(tmp_path, np.zeros(2 * SHARD, int), np.full(2, SHARD))
+    train = TokenStore.open(str(tmp_path)).split("train")
+    assert not train.read(0, 2 * SHARD).any()
+    assert "tokens/c/1" in train.manifest.files
+
+
+def test_a_chunk_that_a_shard_lacks_is_an_error_and_not_zeros(tmp_path):
+    write(tmp_path / "long", np.arange(3, 3 + SHARD), np.array([SHARD]))
+    write(tmp_path / "short", np.arange(3, 3 + CHUNK), np.array([CHUNK]))
+    (tmp_path / "short/train/tokens/c/0").replace(tmp_path / "long/train/tokens/c/0")
+    train = TokenStore.open(str(tmp_path / "long")).split("train")
+    with pytest.raises(UserError, match="missing"):
+        train.read(CHUNK, SHARD)
 
 
 def test_places_that_cannot_hold_a_store_are_told(tmp_path):

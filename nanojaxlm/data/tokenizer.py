@@ -142,6 +142,4 @@ class StreamDecoder:
 
     def finish(self) -> str:
         """What still waits, as U+FFFD; the decoder may then be used for another text."""
-        rest = self._decoder.decode(b"", final=True)
-        self._decoder.reset()
-        return rest
+        return self._decoder.decode(b"", final=True)

@@ -76,6 +76,7 @@ def test_an_epoch_holds_every_row_once_and_the_next_has_another_order():
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), np.arange(1000))
     assert (epochs[0] == epochs[1]).sum() < 10
+    assert (Schedule([1000], [1.0], seed=8)(np.arange(1000))[1] == epochs[0]).sum() < 10
     assert (Schedule([1000], [1.0], seed=8)(np.arange(1000))[1] == epochs[1]).sum() < 10
 
 
