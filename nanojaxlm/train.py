@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax.experimental import multihost_utils
 from rich.console import Console
 
 from nanojaxlm.accelerators import peak_flops_per_second
 from nanojaxlm.checkpoint import Checkpoints, Saved
 from nanojaxlm.config import Config
-from nanojaxlm.data.characters import character_store
-from nanojaxlm.data.input import Batches, DataConfig, make_batches, validation_batches
+from nanojaxlm.data.input import Batches, make_batches, validation_batches
+from nanojaxlm.data.stores import open_stores
 from nanojaxlm.data.tokenizer import Tokenizer
 from nanojaxlm.errors import RetryableError, UserError
 from nanojaxlm.evaluation.held_out import evaluate
@@ -146,24 +145,6 @@ def prepare_workdir(workdir: Path) -> None:
             f"cannot write to --workdir={workdir} ({error.strerror}): name a folder that you may "
             "write to"
         ) from None
-
-
-def open_stores(data: DataConfig, workdir: Path) -> list[TokenStore]:
-    """The token stores of the config; of a text file, the store made of it in the workdir.
-
-    Raises:
-        UserError: a store is missing, damaged, or of another tokenizer than the first.
-    """
-    paths: Sequence[str] = data.stores
-    if data.text is not None:
-        path = str(workdir / "store")
-        if jax.process_index() == 0:
-            character_store(data.text, path, data.validation_rate)
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("character store")
-        paths = [path]
-    first = TokenStore.open(paths[0])
-    return [first, *(TokenStore.open(path, tokenizer=first.tokenizer) for path in paths[1:])]
 
 
 def with_vocabulary(config: Config, store: TokenStore) -> Config:

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import json
 import runpy
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -117,13 +118,26 @@ def parse_flags(
     file = _config_file(argv)
     if file is not None:
         _check_overrides(argv, _load(file))
+    parse_command_line(argv, flag_values)
+    return None if file is None else from_config_dict(cls, flag_values["config"].value)
+
+
+def parse_command_line(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Parses the flags of an entry point; --help prints its docstring and flags, and ends it.
+
+    Raises:
+        UserError: an unknown flag, a value of another type, an argument that is no flag.
+    """
+    if "--help" in argv or "-h" in argv:
+        print(f"{(sys.modules['__main__'].__doc__ or '').strip()}\n")
+        print(flag_values.main_module_help())
+        sys.exit(0)
     try:
         rest = flag_values(list(argv))
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise UserError(" ".join(str(error).split())) from None
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}; every option starts with --, see --help")
-    return None if file is None else from_config_dict(cls, flag_values["config"].value)
 
 
 def _config_file(argv: Sequence[str]) -> str | None:
