@@ -119,6 +119,8 @@ def fail_to_write(error: Exception, path: str) -> NoReturn:
 
 def _raise_if_surroundings(error: Exception, path: str, verb: str) -> None:
     """Raises what is not the store's fault; tensorstore says which only in its messages."""
+    if isinstance(error, UserError):  # told already, further down
+        raise error
     text = str(error)
     if "No space left" in text or "quota exceeded" in text.lower():
         raise RetryableError(

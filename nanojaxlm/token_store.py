@@ -116,8 +116,6 @@ class StoreWriter:
                 if key == TOKENIZER.encode() or _ARRAY_FILE.fullmatch(key.decode()):
                     del self._root[key]
             self._root.write(TOKENIZER, tokenizer).result()
-        except UserError:
-            raise
         except (ValueError, OSError) as error:
             fail_to_write(error, self._path)
 

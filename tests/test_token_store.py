@@ -296,8 +296,10 @@ def test_a_damaged_store_is_refused_at_opening(tmp_path, file, damage, message):
     write(tmp_path, *documents(50))
     TokenStore.open(str(tmp_path))
     damage(tmp_path / file)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         TokenStore.open(str(tmp_path))
+    assert str(caught.value).count("damaged") <= 1
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_offsets_that_do_not_fit_the_tokens_are_refused(tmp_path):

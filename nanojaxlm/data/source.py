@@ -11,8 +11,7 @@ import grain
 import numpy as np
 
 from nanojaxlm.data.schedule import Schedule
-from nanojaxlm.errors import UserError
-from nanojaxlm.token_store import Split, TokenStore
+from nanojaxlm.token_store import Split
 
 PADDING = 0  # the token in padding; segment 0 says that it is none
 
@@ -101,23 +100,3 @@ class BatchSource(grain.sources.RandomAccessDataSource):
 
     def _lengths(self, group: int) -> np.ndarray:
         return np.diff(self._ends[group], prepend=0)
-
-
-def open_stores(paths: Sequence[str], *, tokenizer: bytes | None = None) -> tuple[TokenStore, ...]:
-    """Opens the stores and verifies that all were packed with one tokenizer.
-
-    Args:
-        paths: at least one.
-        tokenizer: the model they must have been packed with; None = that of the first store.
-
-    Raises:
-        UserError, RetryableError: see TokenStore.open.
-    """
-    if not paths:
-        raise UserError(
-            "no data is named: give --config.data.text=FILE, or config.data.stores a token store "
-            "made by python -m data_pipeline.main"
-        )
-    stores = [TokenStore.open(paths[0], tokenizer=tokenizer)]
-    stores += [TokenStore.open(path, tokenizer=stores[0].tokenizer) for path in paths[1:]]
-    return tuple(stores)

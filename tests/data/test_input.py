@@ -18,7 +18,8 @@ from nanojaxlm.batch import fingerprint, fingerprint_hex
 from nanojaxlm.data.input import DataConfig, make_batches, validation_batches
 from nanojaxlm.data.objectives import CausalLM
 from nanojaxlm.data.schedule import Schedule
-from nanojaxlm.data.source import BatchSource, RowSource, open_stores
+from nanojaxlm.data.source import BatchSource, RowSource
+from nanojaxlm.data.stores import open_stores
 from nanojaxlm.errors import UserError
 from nanojaxlm.typed_config import from_config_dict, to_config_dict
 
@@ -255,11 +256,11 @@ from itertools import islice
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from nanojaxlm.batch import fingerprint, fingerprint_hex
 from nanojaxlm.data.input import DataConfig, make_batches
-from nanojaxlm.data.source import open_stores
+from nanojaxlm.data.stores import open_stores
 assert jax.process_count() == count and len(jax.devices()) == 2 * count
 config = DataConfig(stores=tuple(paths), sequence_length=16, batch_size=8)
 sharding = NamedSharding(Mesh(jax.devices(), ("data",)), PartitionSpec("data"))
-batches = make_batches(config, open_stores(paths), sharding, seed=0)
+batches = make_batches(config, open_stores(config, None), sharding, seed=0)
 hashes = [fingerprint_hex(jax.jit(fingerprint)(batch)) for batch in islice(batches, 5)]
 print(json.dumps({"hashes": hashes, "state": batches.get_state()}))
 """
@@ -267,7 +268,7 @@ print(json.dumps({"hashes": hashes, "state": batches.get_state()}))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_real_processes_read_the_global_batches_of_a_single_one(config, stores, count):
+def test_real_processes_read_the_global_batches_of_a_single_one(config, stores, tmp_path, count):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -285,13 +286,13 @@ def test_real_processes_read_the_global_batches_of_a_single_one(config, stores, 
     ]
     try:
         outputs = [
-            json.loads(child.communicate(timeout=120)[0].splitlines()[-1]) for child in children
+            json.loads(child.communicate(timeout=300)[0].splitlines()[-1]) for child in children
         ]
     finally:
         for child in children:
             child.kill()
             child.wait()
-    alone = make_batches(config, open_stores(config.stores), one_device(), seed=0)
+    alone = make_batches(config, open_stores(config, tmp_path), one_device(), seed=0)
     hashes = [fingerprint_hex(jax.jit(fingerprint)(batch)) for batch in islice(alone, 5)]
     wanted = {"hashes": hashes, "state": alone.get_state()}
     assert outputs == [wanted] * count

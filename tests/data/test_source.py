@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from nanojaxlm.data.characters import character_store
+from nanojaxlm.data.input import DataConfig
 from nanojaxlm.data.objectives import CausalLM
-from nanojaxlm.data.source import BatchSource, RowSource, open_stores
+from nanojaxlm.data.source import BatchSource, RowSource
+from nanojaxlm.data.stores import open_stores
 from nanojaxlm.errors import UserError
 from nanojaxlm.token_store import TokenStore
 
@@ -98,8 +100,6 @@ def test_stores_must_exist_and_share_a_tokenizer(make_store, tmp_path):
     (tmp_path / "text").write_text("some text")
     other = character_store(str(tmp_path / "text"), str(tmp_path / "two"), 0.5)
     with pytest.raises(UserError, match="was packed with tokenizer"):
-        open_stores([str(tmp_path / "one"), other])
+        open_stores(DataConfig(stores=(str(tmp_path / "one"), other)), tmp_path)
     with pytest.raises(UserError, match="was packed with tokenizer"):
-        open_stores([str(tmp_path / "one")], tokenizer=TokenStore.open(other).tokenizer)
-    with pytest.raises(UserError, match=r"config\.data\.text"):
-        open_stores([])
+        TokenStore.open(str(tmp_path / "one"), tokenizer=TokenStore.open(other).tokenizer)
