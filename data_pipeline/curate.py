@@ -16,9 +16,9 @@ from rich.console import Console
 
 from data_pipeline import mix, readers, report, tokenize
 from data_pipeline.config import CurationConfig
-from data_pipeline.document import SCHEMA, DocumentWriter, text_bytes
-from data_pipeline.engine import DataFrame, daft
-from data_pipeline.listing import PYTHON, Listing, first_line, list_inputs
+from data_pipeline.document import SCHEMA, DocumentWriter, text_bytes, write_documents
+from data_pipeline.engine import DaftCoreException, DataFrame
+from data_pipeline.listing import PYTHON, Listing, list_inputs, why
 from data_pipeline.stage import (
     JUDGED,
     StageResult,
@@ -36,7 +36,7 @@ from nanojaxlm import typed_config
 from nanojaxlm.errors import RetryableError, UserError
 from nanojaxlm.token_store import StoreWriter
 
-REPORT, CONFIG, TOKENIZER, KEY = "report.json", "config.json", "tokenizer.model", "key.json"
+REPORT, CONFIG, TOKENIZER = "report.json", "config.json", "tokenizer.model"
 OWNED = (REPORT, CONFIG, "documents", "dropped", TOKENIZER, "store")
 CODE_VERSION = 1  # raise it where a stage gives other output for the same input and config
 
@@ -134,12 +134,11 @@ class _Run:
             partial = fresh(folder)
             try:
                 frame = readers.read(self.listing.files, self.config.read)
-                frame.write_parquet(str(partial), compression="zstd")
-            except daft.exceptions.DaftCoreException as error:
+                write_documents(frame, partial, readers.READ)
+            except DaftCoreException as error:
                 if any("://" in file.path for file in self.listing.files):
                     raise RetryableError(
-                        f"an input cannot be fetched ({first_line(error)}); run the same command "
-                        "again"
+                        f"an input cannot be fetched ({why(error)}); run the same command again"
                     ) from error
                 raise
             result = readers.summarize(partial) | {"seconds": time.perf_counter() - start}
@@ -153,9 +152,9 @@ class _Run:
         )
         if not result["documents"]:
             failed = result["failed"]
-            why = f"{failed[0]['source']}: {failed[0]['error']}" if failed else "all are empty"
+            reason = f"{failed[0]['source']}: {failed[0]['error']}" if failed else "all are empty"
             raise UserError(
-                f"none of {len(self.listing.files)} files could be read as a document ({why}); "
+                f"none of {len(self.listing.files)} files could be read as a document ({reason}); "
                 "name files that hold text"
             )
         return result
@@ -290,22 +289,16 @@ def _prepare(output: Path, key: str, overwrite: bool) -> dict[str, Any] | None:
                     f"{output} holds the curation of other inputs or another config; choose "
                     "another --output, or pass --overwrite to replace it"
                 )
-        elif (output / "stages" / KEY).is_file():
-            if json.loads((output / "stages" / KEY).read_text()) != key and not overwrite:
-                raise UserError(
-                    f"{output} holds an unfinished curation of other inputs or another config; "
-                    "choose another --output, or pass --overwrite to replace it"
-                )
-        elif output.exists() and any(output.iterdir()):
+        elif not (output / "stages").is_dir() and output.exists() and any(output.iterdir()):
             raise UserError(
                 f"{output} is not empty and no curation; choose a new folder for --output"
             )
-        # The report goes first: without it nothing here reads as finished.
-        for name in OWNED if overwrite else ():
+        # The report goes first: without it nothing here reads as finished. Stages stay: those of an
+        # interrupted run that fit this config are not run again.
+        for name in OWNED:
             place = output / name
             shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
         (output / "stages").mkdir(parents=True, exist_ok=True)
-        report.write_json(key, output / "stages" / KEY)
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise UserError(
             f"--output={output} cannot be written ({error.strerror}); choose a folder that can"

@@ -1,5 +1,8 @@
 """What a document is, what kind it is, and what a stage may say about it."""
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at import, so a type checker cannot see them)
+
 import dataclasses
 import hashlib
 import os
@@ -9,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from data_pipeline.engine import DataFrame
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz"}
 PROSE_SUFFIXES = frozenset({".txt", ".md", ".markdown", ".rst", ".text", ".tex", ".adoc"})
@@ -156,8 +161,9 @@ class DocumentWriter:
         self.num_documents = self.num_bytes = 0
 
     def write(self, documents: pa.Table) -> None:
+        """Appends rows that have the columns of the schema."""
         if self._writer is None or self._bytes_in_file > _BYTES_PER_FILE:
-            self.close()
+            self._end_file()
             path = self._folder / f"part-{self._num_files:05d}.parquet"
             self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
             self._num_files, self._bytes_in_file = self._num_files + 1, 0
@@ -168,6 +174,25 @@ class DocumentWriter:
         self._bytes_in_file += size
 
     def close(self) -> None:
+        """Ends the last file; a folder with no document gets an empty file."""
+        if self._writer is None and not self._num_files:
+            self.write(self._schema.empty_table())
+        self._end_file()
+
+    def _end_file(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def write_documents(documents: DataFrame, folder: Path, schema: pa.Schema) -> DocumentWriter:
+    """Runs a plan and writes its rows in order; returns the closed writer with its counts.
+
+    By pyarrow rather than by daft, which hides from its caller why a write failed: a full disk has
+    to be told as one.
+    """
+    writer = DocumentWriter(folder, schema)
+    for batch in documents.to_arrow_iter():
+        writer.write(pa.Table.from_batches([batch]))
+    writer.close()
+    return writer

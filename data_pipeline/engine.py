@@ -13,5 +13,15 @@ os.environ["DAFT_PROGRESS_BAR"] = "0"
 
 import daft
 from daft import DataFrame, DataType, Series, col, lit
+from daft.exceptions import DaftCoreException, DaftTransientError
 
-__all__ = ["DataFrame", "DataType", "Series", "col", "daft", "lit"]
+__all__ = [
+    "DaftCoreException",
+    "DaftTransientError",
+    "DataFrame",
+    "DataType",
+    "Series",
+    "col",
+    "daft",
+    "lit",
+]

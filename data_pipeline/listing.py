@@ -14,7 +14,7 @@ from data_pipeline.document import (
     PROSE_SUFFIXES,
     suffix_of,
 )
-from data_pipeline.engine import daft
+from data_pipeline.engine import DaftCoreException, DaftTransientError, daft
 from nanojaxlm.errors import RetryableError, UserError
 
 PYTHON = "python"  # the --input that means the text of this Python installation
@@ -128,8 +128,15 @@ def _list_url(url: str, skipped: Counter[str]) -> list[InputFile]:
         raise UserError(
             f"--input={url}: there is nothing at this URL; check it and the credentials"
         ) from error
-    except (daft.exceptions.DaftCoreException, OSError, ValueError) as error:
-        raise RetryableError(f"--input={url}: cannot be listed ({first_line(error)})") from error
+    except (DaftTransientError, OSError) as error:
+        raise RetryableError(
+            f"--input={url}: cannot be reached ({why(error)}); check the network, then run the "
+            "same command again"
+        ) from error
+    except (DaftCoreException, ValueError) as error:
+        raise UserError(
+            f"--input={url}: cannot be listed ({why(error)}); check the URL and the credentials"
+        ) from error
     files = []
     for path, size in zip(found["path"], found["size"], strict=True):
         form = form_of(path) or ("text" if path == url else None)
@@ -149,3 +156,9 @@ def _list_python() -> Iterator[InputFile]:
 
 def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def why(error: BaseException) -> str:
+    """First and innermost line of an error of daft, which lists its causes one a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "; ".join(dict.fromkeys((lines or [type(error).__name__])[:: max(len(lines) - 1, 1)]))

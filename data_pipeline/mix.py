@@ -9,9 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
-from data_pipeline.document import SCHEMA, DocumentWriter
+from data_pipeline.document import SCHEMA, write_documents
 from data_pipeline.engine import DataFrame, DataType, Series, col, daft
 from nanojaxlm.errors import UserError
 
@@ -79,9 +77,6 @@ def mix(documents: DataFrame, config: MixConfig, folder: Path) -> dict[str, dict
         held_out = col("split") < daft.lit(limit).cast(DataType.uint64())
         chosen = placed.where(held_out if split == "validation" else ~held_out)
         chosen = chosen.sort(["order", "id"]).select("id", "text", "source")
-        writer = DocumentWriter(folder / split, SCHEMA)
-        for batch in chosen.to_arrow_iter():
-            writer.write(pa.Table.from_batches([batch]))
-        writer.close()
+        writer = write_documents(chosen, folder / split, SCHEMA)
         counts[split] = {"documents": writer.num_documents, "bytes": writer.num_bytes}
     return counts

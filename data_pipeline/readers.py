@@ -6,6 +6,9 @@ guessed nor mended. A bad file, or a bad line of a .jsonl, is a failure that is 
 goes on.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at import, so a type checker cannot see them)
+
 import ast
 import bz2
 import codecs
@@ -26,7 +29,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_pipeline.document import COMPRESSIONS, DOCSTRINGS, document_id, suffix_of, text_bytes
+from data_pipeline.document import (
+    COMPRESSIONS,
+    DOCSTRINGS,
+    SCHEMA,
+    document_id,
+    suffix_of,
+    text_bytes,
+)
 from data_pipeline.engine import DataFrame, DataType, Series, col, daft, lit
 from data_pipeline.listing import InputFile, first_line
 
@@ -65,6 +75,10 @@ _ROW = DataType.struct(
 )
 
 
+# What reading leaves: a document, or a failure, whose text is null and error says why.
+READ = SCHEMA.append(pa.field("error", pa.large_string()))
+
+
 def read(files: tuple[InputFile, ...], config: ReadConfig) -> DataFrame:
     """A lazy frame of id, text, source, error: a row a document, or a failure (its text is null).
 
@@ -100,7 +114,7 @@ def read(files: tuple[InputFile, ...], config: ReadConfig) -> DataFrame:
 
     frame = frame.select(parse(col("path"), col("form"), col("data")).alias("row"))
     frame = frame.explode("row").where(col("row").not_null())
-    return frame.select(*(col("row").get(name).alias(name) for name in _ROW.fields))
+    return frame.select(*(col("row").get(name).alias(name) for name in READ.names))
 
 
 def documents(folder: Path) -> DataFrame:
@@ -175,14 +189,8 @@ def _checked(text: str) -> str:
 def _decompress(data: bytes, path: str, limit: int) -> bytes:
     compression = next((name for end, name in COMPRESSIONS.items() if path.endswith(end)), None)
     if compression is not None:
-        opener: Callable[[io.BytesIO], io.IOBase]
-        if compression == "zstd":
-            opener = lambda file: pa.CompressedInputStream(file, "zstd")  # noqa: E731
-        else:
-            opener = {"gzip": gzip.GzipFile, "bz2": bz2.BZ2File, "xz": lzma.LZMAFile}[compression]
-        stream = io.BytesIO(data)
         try:
-            with opener(fileobj=stream) if compression == "gzip" else opener(stream) as file:
+            with _OPENERS[compression](io.BytesIO(data)) as file:
                 data = file.read(limit + 1)
         except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             raise Unreadable(f"damaged {compression}: {first_line(error)}; copy it again") from None
@@ -191,6 +199,14 @@ def _decompress(data: bytes, path: str, limit: int) -> bytes:
             f"larger than {limit} bytes; split it or raise --config.read.max_file_bytes"
         )
     return data
+
+
+_OPENERS: dict[str, Callable[[io.BytesIO], Any]] = {
+    "gzip": gzip.open,
+    "bz2": bz2.open,
+    "xz": lzma.open,
+    "zstd": lambda file: pa.CompressedInputStream(file, "zstd"),
+}
 
 
 def _read_text(data: bytes, path: str, config: ReadConfig) -> list[Record]:

@@ -5,6 +5,9 @@ So nothing vanishes, and the next stage reads the rows without one. The folder i
 stage's key, a hash of everything that its output depends on; a folder that is there is finished.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at import, so a type checker cannot see them)
+
 import dataclasses
 import hashlib
 import json
@@ -19,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_pipeline.document import SCHEMA
+from data_pipeline.document import SCHEMA, write_documents
 from data_pipeline.engine import DataFrame, col, daft
 
 NUM_EXAMPLES, EXCERPT = 3, 300  # of a reason; characters
@@ -98,7 +101,7 @@ def run_stage(stage: Stage, documents: DataFrame, folder: Path) -> StageResult:
         return StageResult(**load_result(folder))
     start = time.perf_counter()
     partial = fresh(folder)
-    stage.judge(documents).write_parquet(str(partial), compression="zstd")
+    write_documents(stage.judge(documents), partial, JUDGED)
     result = summarize(stage.name, partial, time.perf_counter() - start)
     commit(partial, folder, dataclasses.asdict(result))
     return result

@@ -4,6 +4,9 @@ Letters: C code points of all texts of the batch joined, W words (maximal runs o
 non-empty lines, P paragraphs (runs of lines without an empty one), N documents.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at import, so a type checker cannot see them)
+
 import functools
 import sys
 import unicodedata

@@ -2,9 +2,12 @@
 
 Prose: Gopher's quality and repetition rules (Rae et al. 2021, appendix A1.1 and table A1). Code:
 StarCoder2's line-length, alphabetic and generated-file rules (Lozhkov et al. 2024, section 3), and
-repetition with looser bounds of ours. Both: encoded data (StarCoder2) and tables of numbers (ours).
-A field set to None leaves its rule out.
+Gopher's bounds on repetition. Both: encoded data (StarCoder2), tables of numbers (ours). The bounds
+are in rules.py, each with its source.
 """
+
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at import, so a type checker cannot see them)
 
 import numpy as np
 import pyarrow as pa
