@@ -1,0 +1,39 @@
+"""Texts made here: prose that passes the filters, and folders of it."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+WORDS = (
+    "the be to of and that have with river mountain village letter winter garden teacher history "
+    "science market bridge forest captain silver morning journey kitchen window island thunder "
+    "music harvest library compass shadow engine harbour meadow painter quarrel orchard lantern "
+    "whisper granite copper valley summer festival merchant cottage sailor promise puzzle ribbon"
+).split()
+
+
+@pytest.fixture(scope="session")
+def make_prose() -> Callable[..., str]:
+    """make_prose(seed, num_sentences=30): varied sentences, different for every seed."""
+
+    def make(seed: int, num_sentences: int = 30) -> str:
+        rng = random.Random(seed)
+        lines = []
+        for _ in range(num_sentences):
+            words = [rng.choice(WORDS) for _ in range(rng.randint(8, 16))]
+            lines.append(" ".join(words).capitalize() + ".")
+        return "\n".join(lines) + "\n"
+
+    return make
+
+
+@pytest.fixture
+def prose_folder(tmp_path: Path, make_prose: Callable[..., str]) -> Path:
+    """A folder of 40 different text files."""
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    for i in range(40):
+        (folder / f"{i:02d}.txt").write_text(make_prose(i))
+    return folder
