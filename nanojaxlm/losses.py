@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,39 +37,94 @@ def cross_entropy(logits_BTV: jax.Array, targets_BT: jax.Array, weights_BT: jax.
     return Sums(nll, jnp.sum(jnp.square(log_z_BT) * weights_BT), jnp.sum(weights_BT))
 
 
-def chunked_cross_entropy(
-    logits: Callable[[jax.Array], jax.Array],
+Head = Callable[[Any, jax.Array], jax.Array]  # (parameters, x_BTD) -> float32 logits_BTV
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 5, 6))
+def chunked_loss(
+    head: Head,
+    head_params: Any,
     x_BTD: jax.Array,
     targets_BT: jax.Array,
     weights_BT: jax.Array,
     chunk_length: int,
-) -> Sums:
-    """`cross_entropy(logits(x), …)`, one chunk of each row at a time, recomputed for the gradient.
+    z_loss: float,
+) -> tuple[jax.Array, Sums]:
+    """(nll + z_loss * z, sums) of `cross_entropy(head(head_params, x), …)`, a chunk at a time.
+
+    Only one chunk's logits exist at one time. Where a gradient is asked for, it is computed along
+    with the loss, so no logits are computed twice (as in Hsu et al. 2024, Liger Kernel); it reaches
+    head_params and x, through the first result only.
 
     Args:
-        logits: the head, x_BTD -> float32 logits_BTV.
-        chunk_length: must divide T. The chunk is cut along T, so the batch keeps its sharding.
+        chunk_length: tokens of each row in a chunk; must divide T or exceed it. The cut is along T,
+            so the batch keeps its sharding.
 
     Raises:
         ValueError: chunk_length does not divide T.
     """
-    batch_size, length = targets_BT.shape
+
+    def add_chunk(sums: Sums, chunk: tuple[jax.Array, ...]) -> tuple[Sums, None]:
+        x, targets, weights = chunk
+        more = cross_entropy(head(head_params, x), targets, weights)
+        return jax.tree.map(jnp.add, sums, more), None
+
+    chunks = _chunks(chunk_length, x_BTD, targets_BT, weights_BT)
+    sums, _ = jax.lax.scan(add_chunk, _zero_sums(), chunks)
+    return sums.nll + z_loss * sums.z, sums
+
+
+def _forward(
+    head: Head,
+    head_params: Any,
+    x_BTD: jax.Array,
+    targets_BT: jax.Array,
+    weights_BT: jax.Array,
+    chunk_length: int,
+    z_loss: float,
+) -> tuple[tuple[jax.Array, Sums], tuple[Any, jax.Array]]:
+    def add_chunk(carry: Any, chunk: tuple[jax.Array, ...]) -> tuple[Any, jax.Array]:
+        x, targets, weights = chunk
+
+        def objective(params: Any, x: jax.Array) -> tuple[jax.Array, Sums]:
+            sums = cross_entropy(head(params, x), targets, weights)
+            return sums.nll + z_loss * sums.z, sums
+
+        gradient = jax.grad(objective, argnums=(0, 1), has_aux=True)
+        (params_gradient, x_gradient), sums = gradient(head_params, x)
+        return jax.tree.map(jnp.add, carry, (sums, params_gradient)), x_gradient
+
+    chunks = _chunks(chunk_length, x_BTD, targets_BT, weights_BT)
+    start = (_zero_sums(), jax.tree.map(jnp.zeros_like, head_params))
+    (sums, params_gradient), x_gradients = jax.lax.scan(add_chunk, start, chunks)
+    x_gradient_BTD = jnp.moveaxis(x_gradients, 0, 1).reshape(x_BTD.shape)
+    return (sums.nll + z_loss * sums.z, sums), (params_gradient, x_gradient_BTD)
+
+
+def _backward(
+    head: Head,
+    chunk_length: int,
+    z_loss: float,
+    gradients: tuple[Any, jax.Array],
+    cotangents: tuple[jax.Array, Sums],
+) -> tuple[Any, ...]:
+    scale, _ = cotangents
+    params_gradient, x_gradient = jax.tree.map(lambda g: g * scale.astype(g.dtype), gradients)
+    return params_gradient, x_gradient, None, None
+
+
+chunked_loss.defvjp(_forward, _backward)
+
+
+def _chunks(chunk_length: int, *arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """[B, T, …] -> [C, B, T/C, …] each."""
+    batch_size, length = arrays[0].shape[:2]
     chunk_length = min(chunk_length, length)
     if length % chunk_length:
         raise ValueError(f"loss chunk_length={chunk_length} must divide sequence length {length}")
-    if length == chunk_length:
-        return cross_entropy(logits(x_BTD), targets_BT, weights_BT)
+    shape = (batch_size, length // chunk_length, chunk_length)
+    return tuple(jnp.moveaxis(a.reshape(*shape, *a.shape[2:]), 1, 0) for a in arrays)
 
-    def chunks(a: jax.Array) -> jax.Array:
-        shape = (batch_size, length // chunk_length, chunk_length, *a.shape[2:])
-        return jnp.moveaxis(a.reshape(shape), 1, 0)
 
-    @jax.checkpoint
-    def add_chunk(sums: Sums, chunk: tuple[jax.Array, ...]) -> tuple[Sums, None]:
-        x, targets, weights = chunk
-        return jax.tree.map(jnp.add, sums, cross_entropy(logits(x), targets, weights)), None
-
-    zero = jnp.zeros((), jnp.float32)
-    arrays = (chunks(x_BTD), chunks(targets_BT), chunks(weights_BT))
-    sums, _ = jax.lax.scan(add_chunk, Sums(zero, zero, zero), arrays)
-    return sums
+def _zero_sums() -> Sums:
+    return Sums(*(jnp.zeros((), jnp.float32) for _ in Sums._fields))

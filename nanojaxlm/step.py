@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from nanojaxlm.batch import Batch, fingerprint
-from nanojaxlm.losses import LossConfig, Sums, chunked_cross_entropy
+from nanojaxlm.losses import LossConfig, Sums, chunked_loss
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.sharding import batch_sharding, constrain, replicated
 from nanojaxlm.state import TrainState
@@ -36,15 +36,23 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepReport]]
 EvalStep = Callable[[Any, Batch], EvalSums]
 
 
-def batch_sums(model: Transformer, loss: LossConfig, params: Any, batch: Batch) -> Sums:
-    variables = {"params": params}
-    x_BTD, _ = model.apply(variables, batch.decoder, method="hidden")
+def batch_loss(
+    model: Transformer, loss: LossConfig, params: Any, batch: Batch
+) -> tuple[jax.Array, Sums]:
+    """(what the gradient is of, its parts), both sums over the batch's targets."""
+    x_BTD, _ = model.apply({"params": params}, batch.decoder, method="hidden")
 
-    def logits(x: jax.Array) -> jax.Array:
-        return model.apply(variables, x, method="logits")
+    def head(head_params: Any, x: jax.Array) -> jax.Array:
+        return model.apply({"params": head_params}, x, method="logits")
 
-    return chunked_cross_entropy(
-        logits, x_BTD, batch.targets_BT, batch.weights_BT, loss.chunk_length
+    return chunked_loss(
+        head,
+        {name: params[name] for name in model.head_params},
+        x_BTD,
+        batch.targets_BT,
+        batch.weights_BT,
+        loss.chunk_length,
+        loss.z_loss,
     )
 
 
@@ -63,8 +71,7 @@ def make_step(
     """
 
     def objective(params: Any, batch: Batch) -> tuple[jax.Array, Sums]:
-        sums = batch_sums(model, loss, params, batch)
-        return sums.nll + loss.z_loss * sums.z, sums
+        return batch_loss(model, loss, params, batch)
 
     def gradients(params: Any, batch: Batch) -> tuple[Any, Sums]:
         if accumulation == 1:
@@ -107,7 +114,7 @@ def make_eval_step(
     """
 
     def step(params: Any, batch: Batch) -> EvalSums:
-        sums = batch_sums(model, loss, params, batch)
+        _, sums = batch_loss(model, loss, params, batch)
         bytes_BT = jnp.asarray(bytes_per_token, jnp.float32)[batch.targets_BT]
         return EvalSums(sums.nll, sums.count, jnp.sum(bytes_BT * batch.weights_BT))
 

@@ -30,6 +30,11 @@ class Transformer(nn.Module):
             shape, names = (c.d_model, c.vocab_size), ("embed", "vocab")
             self.head = Einsum("BTD,DV->BTV", shape, names, dtype=dtype)
 
+    @property
+    def head_params(self) -> tuple[str, ...]:
+        """The parameters that `logits` needs."""
+        return ("embed",) if self.config.tie_embeddings else ("head",)
+
     def __call__(self, stream: Stream) -> jax.Array:
         """float32 logits_BTV of a whole stream; training asks `hidden` and `logits` apart
         instead."""

@@ -1,0 +1,45 @@
+"""The quickstart's model: small enough to train in minutes on two CPU cores.
+
+    python -m nanojaxlm.main --config=configs/quickstart.py --config.data.stores=DIR/store \
+        --workdir=out/run
+"""
+
+from ml_collections import config_dict
+
+from nanojaxlm.checkpoint import CheckpointConfig
+from nanojaxlm.config import Config, EvaluationConfig, TrainingConfig
+from nanojaxlm.data.input import DataConfig
+from nanojaxlm.losses import LossConfig
+from nanojaxlm.model.config import AttentionConfig, FeedForwardConfig, ModelConfig, StackConfig
+from nanojaxlm.optimizer import Muon, WarmupStableDecay
+from nanojaxlm.typed_config import to_config_dict
+
+
+def get_config() -> config_dict.ConfigDict:
+    config = Config(
+        model=ModelConfig(
+            d_model=192,
+            dtype="float32",  # a CPU gains nothing from bfloat16
+            decoder=StackConfig(
+                num_layers=4,
+                scan=False,
+                attention=AttentionConfig(num_heads=6, num_kv_heads=6, head_dim=32, qk_norm=True),
+                feed_forward=FeedForwardConfig(hidden=768, activation="relu_squared", gated=False),
+            ),
+        ),
+        data=DataConfig(
+            stores=("out/quickstart/curation/store",), sequence_length=256, batch_size=16
+        ),
+        optimizer=Muon(
+            learning_rate=0.02,
+            adam_learning_rate=0.005,
+            schedule=WarmupStableDecay(warmup_steps=20, decay_rate=0.6),
+        ),
+        training=TrainingConfig(steps=400, log_every=20),
+        loss=LossConfig(chunk_length=64),
+        evaluation=EvaluationConfig(
+            every=100, sample_prompts=("def ", "The license "), sample_tokens=80
+        ),
+        checkpoint=CheckpointConfig(every=200, keep=2),
+    )
+    return to_config_dict(config)
