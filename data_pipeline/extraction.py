@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from data_pipeline.document import Verdict, is_html
-from data_pipeline.engine import DataFrame, DataType, Series, col, daft
+from data_pipeline.engine import DataFrame, DataType, Series, col, daft, lit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,28 +35,38 @@ class Extraction:
             {"text": DataType.string(), "reason": DataType.string(), "score": DataType.float64()}
         )
 
+        @daft.func.batch(return_dtype=DataType.bool(), use_process=False, batch_size=4096)
+        def are_html(sources: Series) -> Series:
+            return Series.from_pylist([is_html(source) for source in sources.to_pylist()])
+
         @daft.func.batch(return_dtype=row, use_process=True, batch_size=64)
-        def extract(texts: Series, sources: Series) -> Series:
+        def extract(texts: Series) -> Series:
             rows = []
-            for text, source in zip(texts.to_pylist(), sources.to_pylist(), strict=True):
-                if not is_html(source):
-                    rows.append({"text": text, "reason": None, "score": None})
-                    continue
+            for text in texts.to_pylist():
                 main, verdict = main_text(text, config)
-                rows.append(
-                    {"text": main, "reason": None, "score": None}
-                    if verdict.keep
-                    else {"text": text, "reason": verdict.reason, "score": verdict.score}
-                )
+                if verdict.keep:
+                    rows.append({"text": main, "reason": None, "score": None})
+                else:
+                    rows.append({"text": text, "reason": verdict.reason, "score": verdict.score})
             return Series.from_pylist(rows, dtype=row)
 
-        extracted = documents.with_column("main", extract(col("text"), col("source")))
-        return extracted.select(
+        marked = documents.with_column("html", are_html(col("source")))
+        others = marked.where(~col("html")).select(
             "id",
-            col("main").get("text").alias("text"),
+            "text",
             "source",
-            col("main").get("reason").alias("reason"),
-            col("main").get("score").alias("score"),
+            lit(None).cast(DataType.string()).alias("reason"),
+            lit(None).cast(DataType.float64()).alias("score"),
+        )
+        extracted = marked.where(col("html")).with_column("main", extract(col("text")))
+        return others.concat(
+            extracted.select(
+                "id",
+                col("main").get("text").alias("text"),
+                "source",
+                col("main").get("reason").alias("reason"),
+                col("main").get("score").alias("score"),
+            )
         )
 
 

@@ -69,6 +69,7 @@ def main(argv: Sequence[str]) -> None:
         f"{_OUTPUT.value}: {result['tokenizer']['bytes_per_token']:.2f} bytes a token, "
         f"{result['seconds']:.0f} s on {result['cores']} cores",
         highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -83,7 +83,7 @@ def test_the_default_input_is_this_pythons_own_text():
     assert any(form == "docstrings" and path.endswith("numpy/__init__.py") for path, form in found)
     assert any(form == "metadata" for _, form in found)
     # A docstring of the standard library is in its source: never a document twice.
-    assert not any(form == "docstrings" and not "-packages/" in path for path, form in found)
+    assert not any(form == "docstrings" and "-packages/" not in path for path, form in found)
 
 
 @pytest.fixture

@@ -83,7 +83,11 @@ def test_the_text_column_can_be_named(tmp_path):
 def test_parquet_rows_become_documents_and_null_rows_failures(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["one", None, "two"], "n": [1, 2, 3]}), path)
-    assert [(t, e is None) for _, t, e in read(path)] == [("one", True), (None, False), ("two", True)]
+    assert [(t, e is None) for _, t, e in read(path)] == [
+        ("one", True),
+        (None, False),
+        ("two", True),
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 nothing here PAR1", b"text"])
