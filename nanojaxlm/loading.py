@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from jax.sharding import Mesh
 
 from nanojaxlm.checkpoint import FOLDER, Checkpoints
@@ -28,7 +29,7 @@ class Loaded(NamedTuple):
 def load(checkpoint: str) -> Loaded:
     """The newest step of a workdir, or the step that `WORKDIR/checkpoints/STEP` names.
 
-    Each device of this machine holds a copy of the parameters.
+    The parameters lie on the first device.
 
     Raises:
         UserError: there is no such checkpoint.
@@ -37,7 +38,7 @@ def load(checkpoint: str) -> Loaded:
     checkpoints = Checkpoints(workdir, read_only=True)
     saved = checkpoints.describe(step)
     config = from_config_dict(Config, saved.config)
-    mesh = make_mesh(MeshConfig())
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     model = Transformer(config.model)
     abstract = abstract_params(parameter_boxes(model), mesh)
     params = checkpoints.restore({"params": abstract}, saved.step)["params"]

@@ -161,6 +161,16 @@ def check_divisible(path: str, shape: tuple[int, ...], of: NamedSharding) -> Non
         ) from None
 
 
+def check_batch(mesh: Mesh, num_rows: int) -> None:
+    """Raises UserError where the rows of a (micro-)batch do not split evenly over the mesh."""
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    if num_rows % parts:
+        raise UserError(
+            f"{num_rows} rows (config.data.batch_size / config.training.accumulation) do not split "
+            f"over data * fsdp = {parts} devices: choose a multiple of {parts}, or a smaller mesh"
+        )
+
+
 def describe(abstract: Any) -> str:
     """A line for each parameter: path, shape, and the mesh axes that split it."""
     lines = []

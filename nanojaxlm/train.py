@@ -23,7 +23,7 @@ from nanojaxlm.inference.sampling import Sampling
 from nanojaxlm.metrics import Speedometer, train_flops_per_token
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.progress import Progress
-from nanojaxlm.sharding import batch_sharding, describe, make_mesh, use_mesh
+from nanojaxlm.sharding import batch_sharding, check_batch, describe, make_mesh, use_mesh
 from nanojaxlm.state import TrainState, abstract_state, init_state, num_parameters, parameter_boxes
 from nanojaxlm.step import make_eval_step, make_step
 from nanojaxlm.token_store import TokenStore
@@ -47,6 +47,7 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
     config = with_vocabulary(config, stores[0])
     tokenizer = Tokenizer(stores[0].tokenizer)
     mesh = make_mesh(config.mesh)
+    check_batch(mesh, config.data.batch_size // config.training.accumulation)
     steps = config.training.steps
     with use_mesh(mesh), stop_signals() as stopped:
         model = Transformer(config.model)
