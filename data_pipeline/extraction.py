@@ -1,5 +1,6 @@
 """Main text of HTML pages: what the page is about, without menus, advertisements and footers."""
 
+import logging
 from dataclasses import dataclass
 
 from data_pipeline.document import Verdict, is_html
@@ -74,6 +75,8 @@ def main_text(html: str, config: ExtractionConfig) -> tuple[str, Verdict]:
     """The main text of one page ("" if there is none) and whether it is enough."""
     import trafilatura  # half a second and lxml: only where there is HTML
 
+    # What it says of a page ("empty HTML tree") is said by our reason, in the report.
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL + 1)
     text = (
         trafilatura.extract(
             html,

@@ -1,5 +1,6 @@
 """Texts made here: prose that passes the filters, and folders of it."""
 
+import gc
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,23 @@ WORDS = """
     harvest library compass shadow engine harbour meadow painter quarrel orchard lantern whisper
     granite copper valley summer festival merchant cottage sailor promise puzzle ribbon
 """.split()  # noqa: SIM905  (a list of 57 lines tells less)
+
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Daft does not close the pipe to a worker process of a user-defined function.
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pipes_of_daft_are_collected_here():
+    """Else the garbage collector warns of them in the midst of another module's test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
