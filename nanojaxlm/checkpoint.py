@@ -5,15 +5,17 @@ scanned stack restores into an unrolled one and the reverse.
 """
 
 import base64
-import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from etils import epath
+from jax.sharding import NamedSharding
 
 from nanojaxlm.errors import UserError
 from nanojaxlm.model.stack import SCANNED, UNROLLED
@@ -45,20 +47,19 @@ class Saved(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one workdir (local path or gs:// URL), written asynchronously.
+    """The checkpoints of one workdir written asynchronously.
 
     Raises, on making it: UserError where the workdir cannot be written.
     """
 
     def __init__(self, workdir: str | Path, keep: int | None = None, read_only: bool = False):
-        self.folder = epath.Path(absolute(workdir)) / FOLDER
+        self.folder = Path(workdir).absolute() / FOLDER
         if read_only and not self.folder.exists():
             raise UserError(
                 f"no checkpoint in {workdir}: there is no folder {FOLDER}/; "
                 "name the --workdir of a training run"
             )
         json = {name: ocp.JsonCheckpointHandler() for name in ("input", "config", "tokenizer")}
-        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells its every move
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, create=not read_only, read_only=read_only
         )
@@ -91,14 +92,15 @@ class Checkpoints:
         """Everything but the arrays, of the latest or the given step.
 
         Raises:
-            UserError: there is no such checkpoint.
+            UserError: there is no such checkpoint, or it is damaged.
         """
         step = self._step(step)
         json = ocp.args.JsonRestore()
         args = ocp.args.Composite(config=json, input=json, tokenizer=json)
-        items = self._manager.restore(step, args=args)
-        tokenizer = base64.b64decode(items["tokenizer"]["sentencepiece_base64"])
-        return Saved(step, items["config"], items["input"], tokenizer)
+        with self._reading(step):
+            items = self._manager.restore(step, args=args)
+            tokenizer = base64.b64decode(items["tokenizer"]["sentencepiece_base64"])
+            return Saved(step, items["config"], items["input"], tokenizer)
 
     def restore(self, abstract: Any, step: int | None = None) -> Any:
         """The state, or the part of it that `abstract` names, on the mesh of `abstract`.
@@ -107,34 +109,51 @@ class Checkpoints:
             abstract: a tree of ShapeDtypeStruct with shardings; a TrainState, or {"params": …}.
 
         Raises:
-            UserError: an array is missing or of another shape; the first such array is named.
+            UserError: an array is missing or of another shape; the first such array is named;
+                or the checkpoint is damaged.
         """
         step = self._step(step)
         wanted = to_disk(abstract)
-        found = self._manager.item_metadata(step)["state"]
-        _check_shapes(
-            wanted, found.tree if hasattr(found, "tree") else found, self.folder / str(step)
-        )
-        restore_args = jax.tree.map(
-            lambda leaf: ocp.ArrayRestoreArgs(
-                sharding=leaf.sharding, global_shape=leaf.shape, dtype=leaf.dtype
-            ),
-            wanted,
-        )
-        items = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.PyTreeRestore(
-                    item=wanted, restore_args=restore_args, partial_restore=True
-                )
-            ),
-        )
-        return from_disk(items["state"], abstract)
+        with self._reading(step):
+            found = self._manager.item_metadata(step)["state"]
+            found = found.tree if hasattr(found, "tree") else found
+            _check_shapes(wanted, found, self.folder / str(step))
+            restore_args = jax.tree.map(
+                lambda leaf: ocp.ArrayRestoreArgs(
+                    sharding=leaf.sharding, global_shape=leaf.shape, dtype=leaf.dtype
+                ),
+                wanted,
+            )
+            state = ocp.args.PyTreeRestore(
+                item=wanted, restore_args=restore_args, partial_restore=True
+            )
+            items = self._manager.restore(step, args=ocp.args.Composite(state=state))
+            return from_disk(items["state"], abstract)
+
+    def wait(self) -> None:
+        """Until the last write is done; its error surfaces here."""
+        self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits for the last write."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits for the last write, and ends the threads that write."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    @contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        """Tells what Orbax raises on a checkpoint that is not whole as a UserError."""
+        try:
+            yield
+        except (UserError, jax.errors.JaxRuntimeError):
+            raise
+        except (ValueError, OSError, KeyError, RuntimeError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            raise UserError(
+                f"checkpoint {self.folder / str(step)} cannot be read ({reason}): try again, and "
+                "if it is damaged, move that folder away to go on from the checkpoint before it"
+            ) from error
 
     def _step(self, step: int | None) -> int:
         steps = self._manager.all_steps()
@@ -152,44 +171,70 @@ class Checkpoints:
 def to_disk(tree: Any) -> dict[str, Any]:
     """Nested dicts by path, with each array under `layers` cut into one of each layer."""
     nested: dict[str, Any] = {}
+    stacked: list[tuple[list[str], Any]] = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         keys = path_name(path).split("/")
-        if SCANNED not in keys:
+        if SCANNED in keys:
+            stacked.append((keys, leaf))
+        else:
             _put(nested, keys, leaf)
-            continue
-        at = keys.index(SCANNED)
-        for i in range(leaf.shape[0]):
-            _put(nested, [*keys[:at], UNROLLED.format(i), *keys[at + 1 :]], _layer(leaf, i))
+    layers_of = _unstack([leaf for _, leaf in stacked])
+    for (keys, _), layers in zip(stacked, layers_of, strict=True):
+        for i, layer in enumerate(layers):
+            _put(nested, _of_layer(keys, i), layer)
     return nested
 
 
 def from_disk(nested: Mapping[str, Any], abstract: Any) -> Any:
     """The inverse of `to_disk`: `abstract` gives the tree and the shardings."""
-
-    def build(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        keys = path_name(path).split("/")
-        if SCANNED not in keys:
-            return _get(nested, keys)
-        at = keys.index(SCANNED)
-        names = [UNROLLED.format(i) for i in range(leaf.shape[0])]
-        layers = [_get(nested, [*keys[:at], name, *keys[at + 1 :]]) for name in names]
-        return jax.jit(lambda *xs: jax.numpy.stack(xs), out_shardings=leaf.sharding)(*layers)
-
-    return jax.tree_util.tree_map_with_path(build, abstract)
-
-
-def absolute(workdir: str | Path) -> str:
-    """A workdir as Orbax wants it: URLs as they are, local paths absolute."""
-    text = str(workdir)
-    return text if "://" in text else str(Path(text).absolute())
+    leaves, structure = jax.tree_util.tree_flatten_with_path(abstract)
+    named = [(path_name(path).split("/"), leaf) for path, leaf in leaves]
+    stacked = _stack(
+        [
+            [_get(nested, _of_layer(keys, i)) for i in range(leaf.shape[0])]
+            for keys, leaf in named
+            if SCANNED in keys
+        ],
+        tuple(leaf.sharding for keys, leaf in named if SCANNED in keys),
+    )
+    rest = iter(stacked)
+    return structure.unflatten(
+        [next(rest) if SCANNED in keys else _get(nested, keys) for keys, _ in named]
+    )
 
 
-def _layer(leaf: Any, i: int) -> Any:
-    if isinstance(leaf, jax.ShapeDtypeStruct):
-        where = without_first_axis(leaf.sharding)
-        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=where)
-    where = without_first_axis(leaf.sharding)
-    return jax.jit(lambda a: a[i], out_shardings=where)(leaf)
+def _of_layer(keys: Sequence[str], i: int) -> list[str]:
+    return [UNROLLED.format(i) if key == SCANNED else key for key in keys]
+
+
+def _unstack(stacked: Sequence[Any]) -> list[list[Any]]:
+    """[L, …] arrays, or what stands for them, as L of them each."""
+    where = tuple(without_first_axis(leaf.sharding) for leaf in stacked)
+    if all(isinstance(leaf, jax.Array) for leaf in stacked):
+        return _cut(list(stacked), where)
+    return [
+        [
+            jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=to)
+            for _ in range(leaf.shape[0])
+        ]
+        for leaf, to in zip(stacked, where, strict=True)
+    ]
+
+
+@partial(jax.jit, static_argnums=1)
+def _cut(stacked: list[jax.Array], where: tuple[NamedSharding, ...]) -> list[list[jax.Array]]:
+    return [
+        [jax.lax.with_sharding_constraint(a[i], to) for i in range(a.shape[0])]
+        for a, to in zip(stacked, where, strict=True)
+    ]
+
+
+@partial(jax.jit, static_argnums=1)
+def _stack(layers: list[list[jax.Array]], where: tuple[NamedSharding, ...]) -> list[jax.Array]:
+    return [
+        jax.lax.with_sharding_constraint(jnp.stack(arrays), to)
+        for arrays, to in zip(layers, where, strict=True)
+    ]
 
 
 def _put(nested: dict[str, Any], keys: list[str], leaf: Any) -> None:

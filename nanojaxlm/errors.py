@@ -7,10 +7,12 @@ full; 130 interrupted.
 """
 
 import errno
+import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 EXIT_MISTAKE = 2
 EXIT_RETRY = 75
@@ -50,6 +52,7 @@ def explain(error: BaseException) -> tuple[int, str] | None:
 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> NoReturn:
     """Runs an entry point and ends the process with the fitting exit code."""
+    _silence_library_threads()
     try:
         main(sys.argv if argv is None else argv)
         sys.exit(0)
@@ -60,6 +63,18 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         code, message = explained
         print(f"error: {message}", file=sys.stderr, flush=True)
         sys.exit(code)
+
+
+def _silence_library_threads() -> None:
+    """No tracebacks of what fails in threads of Orbax and tensorstore: our next call raises it."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    def unraisable(told: Any) -> None:  # tensorstore's, when it finds an event loop closed
+        if threading.current_thread() is threading.main_thread():
+            sys.__unraisablehook__(told)
+
+    sys.unraisablehook = unraisable
 
 
 def _first_line(text: str) -> str:

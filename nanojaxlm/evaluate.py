@@ -18,7 +18,7 @@ from rich.console import Console
 
 from nanojaxlm.data.input import validation_batches
 from nanojaxlm.data.stores import open_stores
-from nanojaxlm.errors import UserError, run
+from nanojaxlm.errors import UserError, explain, run
 from nanojaxlm.evaluation.held_out import evaluate
 from nanojaxlm.loading import load
 from nanojaxlm.sharding import batch_sharding, use_mesh
@@ -70,7 +70,14 @@ def main(argv: Sequence[str]) -> None:
         "seconds": time.perf_counter() - start,
     }
     output = Path(OUTPUT.value) if OUTPUT.value else loaded.workdir / "evaluation.json"
-    output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    try:
+        output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        if explain(error):  # a full disk
+            raise
+        raise UserError(
+            f"cannot write {output} ({error.strerror}): name another file with --output"
+        ) from None
     Console().print(
         f"step {loaded.step}: {held_out.loss:.4f} nats a token, {held_out.bits_per_byte:.4f} bits "
         f"per byte, over {held_out.num_bytes:,} held-out bytes ({output})",

@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     parse_command_line(argv)
     if CHECKPOINT.value is None:
         raise UserError("--checkpoint is missing; name the --workdir of a training run")
-    prompts = [sys.stdin.read() if prompt == "-" else prompt for prompt in PROMPT.value] or [""]
+    prompts = [read_stdin() if prompt == "-" else prompt for prompt in PROMPT.value] or [""]
     try:
         sampling = Sampling(
             temperature=TEMPERATURE.value, top_k=TOP_K.value, top_p=TOP_P.value, min_p=MIN_P.value
@@ -61,6 +61,16 @@ def main(argv: Sequence[str]) -> None:
         print()
     else:
         print("\n\n".join(f"--- {i + 1}\n{text}" for i, text in enumerate(texts)))
+
+
+def read_stdin() -> str:
+    """Raises UserError where it is not UTF-8."""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"the prompt on standard input is not UTF-8 (byte {error.start}); convert it with iconv"
+        ) from None
 
 
 if __name__ == "__main__":

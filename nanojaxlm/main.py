@@ -48,7 +48,13 @@ def saved_config(workdir: Path) -> Config:
             f"--config is missing, and there is no {workdir / CONFIG} to go on with: give one, "
             "such as --config=configs/quickstart.py"
         ) from None
-    return from_config_dict(Config, json.loads(text))
+    try:
+        plain = json.loads(text)
+    except ValueError as error:
+        raise UserError(
+            f"{workdir / CONFIG} is no JSON ({error}): name the config with --config=FILE again"
+        ) from None
+    return from_config_dict(Config, plain)
 
 
 if __name__ == "__main__":

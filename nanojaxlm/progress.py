@@ -47,12 +47,19 @@ class Progress:
         return self._speed.read()
 
     def write(self, figures: dict[str, Any]) -> None:
-        """Writes the newest step now, with further figures, and starts the clock again."""
+        """Writes the newest step now, with further figures, and starts the clock again.
+
+        Raises:
+            UserError: a figure is not finite, which the state of this step has no use after.
+        """
         self._write(figures)
+        self.restart()
+
+    def restart(self) -> None:
+        """Starts the clock again: what came since the newest step was not training."""
         self._speed.restart()
 
     def _write(self, figures: dict[str, Any]) -> None:
-        """Raises UserError where the loss is not finite."""
         if self._pending is None:
             return
         step, report = self._pending
@@ -69,9 +76,10 @@ class Progress:
             **(self._speed.read() if show and not figures else {}),
             **figures,
         }
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss} at step {step}: lower the learning rate or set "
-                "config.optimizer.clip_norm, and run again; checkpoints before it are kept"
-            )
+        for name, value in figures.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(
+                    f"the {name} is {value} at step {step}: lower the learning rate or set "
+                    "config.optimizer.clip_norm, and run again; checkpoints before it are kept"
+                )
         self._writer.metrics(step, figures, show)

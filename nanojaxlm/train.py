@@ -3,7 +3,7 @@
 import dataclasses
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from nanojaxlm.config import Config
 from nanojaxlm.data.input import Batches, make_batches, validation_batches
 from nanojaxlm.data.stores import open_stores
 from nanojaxlm.data.tokenizer import Tokenizer
-from nanojaxlm.errors import RetryableError, UserError
+from nanojaxlm.errors import RetryableError, UserError, explain
 from nanojaxlm.evaluation.held_out import evaluate
 from nanojaxlm.inference.generator import Generator
 from nanojaxlm.inference.sampling import Sampling
@@ -49,20 +49,24 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
     mesh = make_mesh(config.mesh)
     check_batch(mesh, config.data.batch_size // config.training.accumulation)
     steps = config.training.steps
-    with use_mesh(mesh), stop_signals() as stopped:
+    with use_mesh(mesh), stop_signals() as stopped, ExitStack() as closing:
         model = Transformer(config.model)
         boxes = parameter_boxes(model)
         optimizer = config.optimizer.make(steps, boxes)
         abstract = abstract_state(boxes, optimizer, mesh)
         batches = make_batches(config.data, stores, batch_sharding(mesh), seed=config.seed)
+        closing.callback(batches.close)
         checkpoints = Checkpoints(workdir, config.checkpoint.keep)
+        closing.callback(checkpoints.close)
         state = restore_latest(checkpoints, config, stores[0], abstract, batches)
         if state is None:
             state = init_state(model, optimizer, config.seed, abstract)
         start = int(state.step)
         introduce(console, config, stores, abstract, start)
+        if start == steps:
+            return state
         if jax.process_index() == 0:
-            (workdir / CONFIG).write_text(dump_json(config), encoding="utf-8")
+            replace_text(workdir / CONFIG, dump_json(config))
         step = make_step(
             model, optimizer, config.loss, config.training.accumulation, abstract, mesh
         )
@@ -70,6 +74,7 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
         eval_step = make_eval_step(model, config.loss, bytes_per_token, abstract.params, mesh)
         generator = Generator(model, tokenizer)
         writer = RunWriter(workdir, start, steps, console, enabled=jax.process_index() == 0)
+        closing.callback(writer.close)
         progress = Progress(
             writer,
             Speedometer(
@@ -98,29 +103,25 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
                 "validation_bits_per_byte": held_out.bits_per_byte,
             }
 
-        try:
-            for done in range(start + 1, steps + 1):
-                state, report = step(state, next(batches))
-                progress.after(done, report)
-                last = done == steps
-                to_validate = last or due(config.evaluation.every, done)
-                to_save = last or bool(stopped) or due(config.checkpoint.every, done)
-                if to_validate or to_save:
-                    figures = progress.settle()
-                    progress.write(figures | validate(done) if to_validate else figures)
-                if to_save:
-                    saved = Saved(done, to_plain(config), batches.get_state(), stores[0].tokenizer)
-                    checkpoints.save(state, saved)
-                if stopped and not last:
-                    checkpoints.close()
-                    raise RetryableError(
-                        f"stopped by {stopped[0]} after step {done}, which is saved: run the same "
-                        "command again to go on"
-                    )
-        finally:
-            writer.close()
-            batches.close()
-        checkpoints.close()
+        for done in range(start + 1, steps + 1):
+            state, report = step(state, next(batches))
+            progress.after(done, report)
+            last = done == steps
+            to_validate = last or due(config.evaluation.every, done)
+            to_save = last or bool(stopped) or due(config.checkpoint.every, done)
+            if to_validate or to_save:
+                figures = progress.settle()
+                progress.write(figures | validate(done) if to_validate else figures)
+            if to_save:
+                saved = Saved(done, to_plain(config), batches.get_state(), stores[0].tokenizer)
+                checkpoints.save(state, saved)
+                progress.restart()
+            if stopped and not last:
+                checkpoints.wait()
+                raise RetryableError(
+                    f"stopped by {stopped[0]} after step {done}, which is saved: run the same "
+                    "command again to go on"
+                )
     return state
 
 
@@ -141,11 +142,20 @@ def prepare_workdir(workdir: Path) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
         probe.unlink()
-    except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError) as error:
+    except OSError as error:
+        if explain(error):  # a full disk
+            raise
         raise UserError(
             f"cannot write to --workdir={workdir} ({error.strerror}): name a folder that you may "
             "write to"
         ) from None
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file so that, whatever happens, it holds the old text or the new one, whole."""
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
 
 
 def with_vocabulary(config: Config, store: TokenStore) -> Config:
@@ -223,7 +233,12 @@ def introduce(
         f"{config.training.steps * batch / tokens:.2f} epochs",
         highlight=False,
     )
-    if start:
+    if start == config.training.steps:
+        console.print(
+            f"finished already, at step {start}; raise config.training.steps to go on",
+            highlight=False,
+        )
+    elif start:
         console.print(f"going on from the checkpoint of step {start}", highlight=False)
     if jax.device_count() > 1:
         console.print(describe(abstract.params), highlight=False)

@@ -2,12 +2,16 @@
 
 import json
 import math
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
@@ -29,9 +33,9 @@ class RunWriter:
         self._console = console
         for name in (METRICS, SAMPLES):
             _truncate(workdir / name, start_step)
-        self._metrics = (workdir / METRICS).open("a")
-        self._samples = (workdir / SAMPLES).open("a")
-        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
+        self._metrics = (workdir / METRICS).open("a", encoding="utf-8")
+        self._samples = (workdir / SAMPLES).open("a", encoding="utf-8")
+        self._tensorboard = _TensorBoard(workdir / "tensorboard", start_step + 1)
         self._progress = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -57,7 +61,9 @@ class RunWriter:
         self._metrics.flush()
         for name, value in figures.items():
             if isinstance(value, (int, float)):
-                self._tensorboard.add_scalar(name, value, step)
+                self._tensorboard.add(step, summary.scalar(name, value))
+        if show or "validation_loss" in figures:
+            self._tensorboard.flush()
         text = _screen(figures)
         self._progress.update(self._task, completed=step, figures=text)
         if (show and not self._console.is_terminal) or "validation_loss" in figures:
@@ -69,14 +75,36 @@ class RunWriter:
         line = {"step": step, "prompt": prompt, "text": text}
         self._samples.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._samples.flush()
-        self._tensorboard.add_text("sample", f"**{prompt}**{text}", step)
+        self._tensorboard.add(step, summary.text("sample", f"**{prompt}**{text}"))
 
     def close(self) -> None:
         if self._enabled:
-            self._progress.stop()
-            self._tensorboard.close()
-            self._metrics.close()
-            self._samples.close()
+            with ExitStack() as closing:  # each of them, whatever the others raise
+                closing.callback(self._progress.stop)
+                closing.callback(self._tensorboard.close)
+                closing.callback(self._metrics.close)
+                closing.callback(self._samples.close)
+
+
+class _TensorBoard:
+    """An event file, written in this thread: tensorboardX's own thread ends on a full disk, and its
+    SummaryWriter then waits for it forever."""
+
+    def __init__(self, folder: Path, purge_step: int):
+        """purge_step: what earlier files tell from this step on is void."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = EventsWriter(str(folder / "events"))
+        start = SessionLog(status=SessionLog.START)
+        self._file.write_event(Event(wall_time=time.time(), step=purge_step, session_log=start))
+
+    def add(self, step: int, value: Any) -> None:
+        self._file.write_event(Event(wall_time=time.time(), step=step, summary=value))
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _screen(figures: dict[str, Any]) -> str:

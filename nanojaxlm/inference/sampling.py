@@ -29,14 +29,13 @@ class Sampling:
 def cut(logits_BV: jax.Array, sampling: Sampling) -> jax.Array:
     """Tempered float32 logits_BV with -inf where a token is cut; the likeliest always stays."""
     logits_BV = logits_BV / sampling.temperature
-    if sampling.top_k is not None and sampling.top_k < logits_BV.shape[-1]:
-        kth = jax.lax.top_k(logits_BV, sampling.top_k)[0][:, -1:]
-        logits_BV = jnp.where(logits_BV < kth, -jnp.inf, logits_BV)
+    order = jnp.argsort(-logits_BV, axis=-1)  # stable: of equals, the first is the likelier
+    rank = jnp.argsort(order, axis=-1)
+    if sampling.top_k is not None:
+        logits_BV = jnp.where(rank < sampling.top_k, logits_BV, -jnp.inf)
     if sampling.top_p is not None and sampling.top_p < 1:
-        order = jnp.argsort(-logits_BV, axis=-1)
         sorted_probs = jax.nn.softmax(jnp.take_along_axis(logits_BV, order, axis=-1), axis=-1)
         before = jnp.cumsum(sorted_probs, axis=-1) - sorted_probs  # mass of the likelier ones
-        rank = jnp.argsort(order, axis=-1)
         keep = jnp.take_along_axis(before < sampling.top_p, rank, axis=-1)
         logits_BV = jnp.where(keep, logits_BV, -jnp.inf)
     if sampling.min_p is not None:
