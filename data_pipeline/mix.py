@@ -9,11 +9,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.document import SCHEMA, write_documents
+import pyarrow as pa
+
+from data_pipeline.document import SCHEMA, DocumentWriter, write_documents
 from data_pipeline.engine import DataFrame, DataType, Series, col, daft
 from nanojaxlm.errors import UserError
 
 SPLITS = ("train", "validation")
+SINGLE_DOCUMENT_RATE = 0.1  # at least so much of a single document is held out
 _TOP = 2**64
 
 
@@ -40,13 +43,14 @@ def split_and_order(text: str, seed: int) -> tuple[int, int]:
 def mix(documents: DataFrame, config: MixConfig, folder: Path) -> dict[str, dict[str, int]]:
     """Writes folder/train/*.parquet and folder/validation/*.parquet, shuffled.
 
-    Where no document falls below validation_rate, the one nearest to it is held out.
+    Where no document falls below validation_rate, the one nearest to it is held out. A single
+    document is cut at a line: its end is held out, a tenth of it at least.
 
     Returns:
         {split: {"documents", "bytes"}}.
 
     Raises:
-        UserError: fewer than two documents.
+        UserError: a single document of a single line.
     """
     row = DataType.struct({"split": DataType.uint64(), "order": DataType.uint64()})
     seed = config.seed
@@ -64,12 +68,8 @@ def mix(documents: DataFrame, config: MixConfig, folder: Path) -> dict[str, dict
         col("place").get("split").alias("split"),
         col("place").get("order").alias("order"),
     ).collect()
-    num = placed.count_rows()
-    if num < 2:
-        raise UserError(
-            f"{num} document is left after curation; training and validation need two at least: "
-            "add inputs, or give one document a line as .jsonl"
-        )
+    if placed.count_rows() == 1:
+        return _cut(placed.select("id", "text", "source").to_pylist()[0], config, folder)
     lowest = placed.agg(col("split").min()).to_pydict()["split"][0]
     limit = max(int(config.validation_rate * _TOP), lowest + 1)
     counts = {}
@@ -78,5 +78,25 @@ def mix(documents: DataFrame, config: MixConfig, folder: Path) -> dict[str, dict
         chosen = placed.where(held_out if split == "validation" else ~held_out)
         chosen = chosen.sort(["order", "id"]).select("id", "text", "source")
         writer = write_documents(chosen, folder / split, SCHEMA)
+        counts[split] = {"documents": writer.num_documents, "bytes": writer.num_bytes}
+    return counts
+
+
+def _cut(document: dict[str, str], config: MixConfig, folder: Path) -> dict[str, dict[str, int]]:
+    """Writes the beginning of a document for training, its end for validation."""
+    text = document["text"]
+    wanted = int(len(text) * (1 - max(config.validation_rate, SINGLE_DOCUMENT_RATE)))
+    cut = text.rfind("\n", 0, wanted) + 1 or text.find("\n", wanted, len(text) - 1) + 1
+    if not cut:
+        raise UserError(
+            "one document of one line is left after curation, and nothing to hold out for "
+            "validation: add inputs, or give one document a line as .jsonl"
+        )
+    counts = {}
+    for split, part in zip(SPLITS, (text[:cut], text[cut:]), strict=True):
+        writer = DocumentWriter(folder / split, SCHEMA)
+        row = {"id": f"{document['id']}-{split}", "text": part, "source": document["source"]}
+        writer.write(pa.Table.from_pylist([row], schema=SCHEMA))
+        writer.close()
         counts[split] = {"documents": writer.num_documents, "bytes": writer.num_bytes}
     return counts

@@ -11,8 +11,10 @@ average 7). Commit d4b23c6 took 29 s of wall time there with the machine less bu
 from ml_collections import config_dict
 
 from data_pipeline.config import CurationConfig
+from data_pipeline.filters.rules import HeuristicConfig, ProseRules
 from nanojaxlm.typed_config import to_config_dict
 
 
 def get_config() -> config_dict.ConfigDict:
-    return to_config_dict(CurationConfig())
+    filter = HeuristicConfig(prose=ProseRules(max_words=None))  # a book may be one document
+    return to_config_dict(CurationConfig(filter=filter))

@@ -66,6 +66,19 @@ def test_a_few_documents_still_give_one_to_validate_on(tmp_path):
     assert (len(train), len(validation)) == (1, 1)
 
 
-def test_one_document_cannot_be_split(tmp_path):
-    with pytest.raises(UserError, match="two at least"):
-        run(TEXTS[:1], tmp_path)
+def test_the_end_of_a_single_document_is_held_out(tmp_path):
+    text = "".join(f"line {i}\n" for i in range(100))
+    (train,), (validation,) = run([text], tmp_path, MixConfig(validation_rate=0.02))
+    assert train + validation == text
+    assert train.endswith("\n")
+    assert 0.1 <= len(validation) / len(text) < 0.12
+
+
+def test_a_single_document_whose_only_line_end_is_late_is_cut_there(tmp_path):
+    (train,), (validation,) = run(["x" * 99 + "\nyz"], tmp_path)
+    assert (train, validation) == ("x" * 99 + "\n", "yz")
+
+
+def test_one_line_alone_cannot_be_split(tmp_path):
+    with pytest.raises(UserError, match="one document of one line"):
+        run(["one line\n"], tmp_path)
