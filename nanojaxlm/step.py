@@ -91,7 +91,8 @@ def make_step(
         grads, sums = gradients(state.params, batch)
         count = jnp.maximum(sums.count, 1.0)
         grads = jax.tree.map(lambda g: g / count, grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes floats with its int32 counts
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         report = StepReport(sums, optax.tree.norm(grads), fingerprint(batch))
         return TrainState(state.step + 1, params, opt_state), report

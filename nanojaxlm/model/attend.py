@@ -12,4 +12,5 @@ def attend(
 
     Padding queries (segment 0) attend to padding keys, so no row is empty and no NaN can arise.
     """
-    return jax.nn.dot_product_attention(q_BTNH, k_BSKH, v_BSKH, mask=mask.dense())
+    with jax.numpy_dtype_promotion("standard"):  # jax's own code promotes bfloat16 to float32
+        return jax.nn.dot_product_attention(q_BTNH, k_BSKH, v_BSKH, mask=mask.dense())
