@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nanojaxlm.errors import UserError
-from nanojaxlm.evaluation import baselines
+from nanojaxlm.reporting import baselines
 
 PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorstore"),

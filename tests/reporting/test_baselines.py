@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from nanojaxlm.errors import UserError
-from nanojaxlm.evaluation import baselines
+from nanojaxlm.reporting import baselines
 
 
 def _prose(num_words: int, seed: int = 0) -> bytes:
