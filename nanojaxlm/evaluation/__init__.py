@@ -1,1 +1,1 @@
-"""How good a trained model is, and what simpler methods reach on the same text."""
+"""How well a trained model does on held-out text."""
