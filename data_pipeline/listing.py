@@ -120,10 +120,14 @@ def _local(path: str, form: str) -> InputFile:
 
 
 def _list_url(url: str, skipped: Counter[str]) -> list[InputFile]:
-    is_folder = url.endswith("/")
-    pattern = f"{url}**" if is_folder and not url.startswith(("http://", "https://")) else url
+    web = url.startswith(("http://", "https://"))
     try:
-        found = daft.from_glob_path(pattern).to_pydict()
+        found = daft.from_glob_path(
+            f"{url}**" if url.endswith("/") and not web else url
+        ).to_pydict()
+        if not web and not set(url) & set("*?[") and found["path"] and url not in found["path"]:
+            # A folder named without its "/": daft lists its own files, but not those below.
+            found = daft.from_glob_path(f"{url.rstrip('/')}/**").to_pydict()
     except FileNotFoundError as error:
         raise UserError(
             f"--input={url}: there is nothing at this URL; check it and the credentials"
