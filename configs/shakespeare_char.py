@@ -19,19 +19,26 @@ def get_config() -> config_dict.ConfigDict:
     config = Config(
         model=ModelConfig(
             d_model=128,
+            tie_embeddings=False,
             dtype="float32",
             decoder=StackConfig(
                 num_layers=4,
                 scan=False,
-                attention=AttentionConfig(num_heads=4, num_kv_heads=4, head_dim=32, qk_norm=True),
-                feed_forward=FeedForwardConfig(hidden=512, activation="relu_squared", gated=False),
+                attention=AttentionConfig(
+                    num_heads=4,
+                    num_kv_heads=4,
+                    head_dim=32,
+                    rope_theta=100.0,  # 1e4 is for contexts of thousands of tokens
+                    qk_norm=True,
+                ),
+                feed_forward=FeedForwardConfig(hidden=504, activation="relu_squared", gated=False),
             ),
         ),
         data=DataConfig(text="input.txt", sequence_length=64, batch_size=12),
         optimizer=Muon(
             learning_rate=0.02,
             adam_learning_rate=0.005,
-            schedule=WarmupStableDecay(warmup_steps=50, decay_rate=0.6),
+            schedule=WarmupStableDecay(warmup_steps=50, decay_rate=1.0),
         ),
         training=TrainingConfig(steps=2000, log_every=100),
         loss=LossConfig(chunk_length=64),
