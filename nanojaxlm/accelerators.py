@@ -1,6 +1,8 @@
 """Peak speed of a device: a table with sources for accelerators, a measurement for a CPU."""
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +25,8 @@ PEAK_FLOPS_PER_SECOND = {
 }
 
 
-def peak_flops_per_second(devices: list[jax.Device]) -> float | None:
-    """Of all devices together; None for an accelerator that the table does not know.
+def peak_flops_per_second(devices: Sequence[Any]) -> float | None:
+    """Of all `jax.Device`s together; None for an accelerator that the table does not know.
 
     CPU: measured, the best of several 1024³ float32 products on the whole machine.
     """

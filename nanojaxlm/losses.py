@@ -26,7 +26,7 @@ class Sums(NamedTuple):
 
     nll: jax.Array  # nats
     z: jax.Array  # (log Z)²
-    count: jax.Array  # sum of weights
+    count: jax.Array  # sum of weights  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 def cross_entropy(logits_BTV: jax.Array, targets_BT: jax.Array, weights_BT: jax.Array) -> Sums:

@@ -1,10 +1,10 @@
 """What a run says of its steps, one step late, so that the device never waits for the host."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import optax
 
 from nanojaxlm.batch import fingerprint_hex
 from nanojaxlm.errors import UserError
@@ -20,7 +20,7 @@ class Progress:
         self,
         writer: RunWriter,
         speed: Speedometer,
-        learning_rate: optax.Schedule,
+        learning_rate: Callable[[int], Any],
         tokens_per_step: int,
         show_every: int,
     ):

@@ -60,8 +60,8 @@ class MeshConfig:
             raise ValueError("only one of mesh.data, mesh.fsdp, mesh.tensor may be -1")
 
 
-def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh with axes (data, fsdp, tensor) over all devices.
+def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh with axes (data, fsdp, tensor) over these devices, by default `jax.devices()`.
 
     Raises:
         UserError: the sizes do not multiply to the number of devices.

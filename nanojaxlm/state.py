@@ -21,7 +21,7 @@ class TrainState(NamedTuple):
 
 def parameter_boxes(model: Transformer) -> Any:
     """The parameters' tree with, at each leaf, a Named box around a ShapeDtypeStruct."""
-    one = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+    one: Any = jax.ShapeDtypeStruct((1, 1), jnp.int32)
     return jax.eval_shape(model.init, jax.random.key(0), Stream(one, one, one))["params"]
 
 
@@ -60,9 +60,8 @@ def abstract_state(boxes: Any, optimizer: optax.GradientTransformation, mesh: Me
 
     opt_state = jax.eval_shape(optimizer.init, params)
     opt_state = jax.tree_util.tree_map_with_path(follow, opt_state)
-    return TrainState(
-        jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated(mesh)), params, opt_state
-    )
+    step: Any = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated(mesh))
+    return TrainState(step, params, opt_state)
 
 
 def init_state(

@@ -28,7 +28,7 @@ class EvalSums(NamedTuple):
     """float32[] sums over the targets of a batch."""
 
     nll: jax.Array
-    count: jax.Array
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     num_bytes: jax.Array  # UTF-8 bytes that the targets stand for
 
 
@@ -42,7 +42,7 @@ def batch_loss(
     """(what the gradient is of, its parts), both sums over the batch's targets."""
     x_BTD, _ = model.apply({"params": params}, batch.decoder, method="hidden")
 
-    def head(head_params: Any, x: jax.Array) -> jax.Array:
+    def head(head_params: Any, x: jax.Array) -> Any:
         return model.apply({"params": head_params}, x, method="logits")
 
     return chunked_loss(

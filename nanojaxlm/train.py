@@ -58,9 +58,8 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
         closing.callback(batches.close)
         checkpoints = Checkpoints(workdir, config.checkpoint.keep)
         closing.callback(checkpoints.close)
-        state = restore_latest(checkpoints, config, stores[0], abstract, batches)
-        if state is None:
-            state = init_state(model, optimizer, config.seed, abstract)
+        restored = restore_latest(checkpoints, config, stores[0], abstract, batches)
+        state = restored or init_state(model, optimizer, config.seed, abstract)
         start = int(state.step)
         introduce(console, config, stores, abstract, start)
         if start == steps:

@@ -119,7 +119,8 @@ def parse_flags(
     if file is not None:
         _check_overrides(argv, _load(file))
     parse_command_line(argv, flag_values)
-    return None if file is None else from_config_dict(cls, flag_values["config"].value)
+    tree: Any = flag_values["config"].value
+    return None if file is None else from_config_dict(cls, tree)
 
 
 def parse_command_line(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> None:

@@ -34,9 +34,9 @@ class Generator:
         def advance(
             params: Any, stream: Stream, cache: Cache, key: jax.Array, sampling: Sampling
         ) -> tuple[jax.Array, Cache]:
-            variables = {"params": params}
-            x_BTD, cache = model.apply(variables, stream, cache, method="hidden")
-            logits_BTV = model.apply(variables, x_BTD[:, -1:], method="logits")
+            apply: Any = partial(model.apply, {"params": params})
+            x_BTD, cache = apply(stream, cache, method="hidden")
+            logits_BTV = apply(x_BTD[:, -1:], method="logits")
             return choose(logits_BTV[:, 0], sampling, key), cache
 
         self._advance = advance

@@ -20,8 +20,8 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 def named(
     initializer: Callable[..., Any], names: Names, fan_in_axes: tuple[int, ...] = ()
-) -> Callable[..., Named]:
-    """The initializer, with its result in a Named box."""
+) -> Callable[..., Any]:
+    """The initializer, with its result in a Named box, which Module.param takes off again."""
     return lambda *args: Named(initializer(*args), names, fan_in_axes)
 
 

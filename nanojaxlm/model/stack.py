@@ -40,7 +40,7 @@ class Stack(nn.Module):
                 length=c.num_layers,
                 variable_axes={"params": 0},
                 split_rngs={"params": True},
-                in_axes=(0, nn.broadcast, nn.broadcast),
+                in_axes=(0, nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType]
                 metadata_params={nn.PARTITION_NAME: "layers"},
             )
             return scanned(c, self.d_model, self.dtype, name=SCANNED)(x_BTD, cache, mask, rotation)

@@ -44,10 +44,10 @@ class Transformer(nn.Module):
         """The normed last residual, x_BTD, and the cache with this stream's keys and values
         added."""
         c = self.config.decoder
-        x_BTD = constrain(self.embed(stream.tokens_BT), "batch", "length", "act_embed")
+        tokens_BT, positions_BT, segments_BT = (jnp.asarray(array) for array in stream)
+        x_BTD = constrain(self.embed(tokens_BT), "batch", "length", "act_embed")
         attention = c.attention
-        rotation = make_rotation(stream.positions_BT, attention.head_dim, attention.rope_theta)
-        segments_BT = jnp.asarray(stream.segments_BT)
+        rotation = make_rotation(positions_BT, attention.head_dim, attention.rope_theta)
         if cache is None:
             mask = AttentionMask(segments_BT, segments_BT, window=attention.window)
             x_BTD, _ = self.decoder(x_BTD, None, mask, rotation)
@@ -57,6 +57,7 @@ class Transformer(nn.Module):
         )
         mask = AttentionMask(segments_BT, segments_BS, cache.length, attention.window)
         x_BTD, layers = self.decoder(x_BTD, cache.layers, mask, rotation)
+        assert layers is not None
         length = cache.length + segments_BT.shape[1]
         return self.final_norm(x_BTD), Cache(layers, segments_BS, length)
 
