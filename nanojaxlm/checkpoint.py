@@ -5,10 +5,10 @@ scanned stack restores into an unrolled one and the reverse.
 """
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -195,7 +195,7 @@ def from_disk(nested: Mapping[str, Any], abstract: Any) -> Any:
             for keys, leaf in named
             if SCANNED in keys
         ],
-        tuple(leaf.sharding for keys, leaf in named if SCANNED in keys),
+        [leaf.sharding for keys, leaf in named if SCANNED in keys],
     )
     rest = iter(stacked)
     return structure.unflatten(
@@ -211,7 +211,7 @@ def _unstack(stacked: Sequence[Any]) -> list[list[Any]]:
     """[L, …] arrays, or what stands for them, as L of them each."""
     where = tuple(without_first_axis(leaf.sharding) for leaf in stacked)
     if all(isinstance(leaf, jax.Array) for leaf in stacked):
-        return _cut(list(stacked), where)
+        return _cutter(tuple(leaf.shape[0] for leaf in stacked), where)(list(stacked))
     return [
         [
             jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=to)
@@ -221,20 +221,18 @@ def _unstack(stacked: Sequence[Any]) -> list[list[Any]]:
     ]
 
 
-@partial(jax.jit, static_argnums=1)
-def _cut(stacked: list[jax.Array], where: tuple[NamedSharding, ...]) -> list[list[jax.Array]]:
-    return [
-        [jax.lax.with_sharding_constraint(a[i], to) for i in range(a.shape[0])]
-        for a, to in zip(stacked, where, strict=True)
-    ]
+@cache
+def _cutter(num_layers: tuple[int, ...], where: tuple[NamedSharding, ...]) -> Callable[..., Any]:
+    """[L, …] arrays -> L of each; jitted once for all saves of a run."""
+
+    def cut(stacked: list[jax.Array]) -> list[list[jax.Array]]:
+        return [[a[i] for i in range(n)] for a, n in zip(stacked, num_layers, strict=True)]
+
+    return jax.jit(cut, out_shardings=[[to] * n for to, n in zip(where, num_layers, strict=True)])
 
 
-@partial(jax.jit, static_argnums=1)
-def _stack(layers: list[list[jax.Array]], where: tuple[NamedSharding, ...]) -> list[jax.Array]:
-    return [
-        jax.lax.with_sharding_constraint(jnp.stack(arrays), to)
-        for arrays, to in zip(layers, where, strict=True)
-    ]
+def _stack(layers: list[list[jax.Array]], where: list[NamedSharding]) -> list[jax.Array]:
+    return jax.jit(lambda each: [jnp.stack(one) for one in each], out_shardings=where)(layers)
 
 
 def _put(nested: dict[str, Any], keys: list[str], leaf: Any) -> None:

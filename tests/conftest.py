@@ -144,6 +144,8 @@ def small_run(text_file: Path) -> tuple[str, ...]:
         "model.decoder.attention.head_dim": 8,
         "model.decoder.feed_forward.hidden": 64,
         "loss.chunk_length": 16,
+        "optimizer.schedule.warmup_steps": 10,
+        "optimizer.schedule.decay_rate": 0.5,
         "training.steps": 40,
         "training.log_every": 5,
         "evaluation.every": 20,
