@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 760, 340
-LEFT, RIGHT, TOP, BOTTOM = 64, 28, 14, 50
+LEFT, RIGHT, TOP, BOTTOM = 78, 28, 14, 50
 MAX_POINTS = 400  # more cannot be told apart on a page
 
 

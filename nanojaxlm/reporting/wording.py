@@ -112,7 +112,7 @@ def broken(command: str, most: int = 90) -> str:
 
 
 def printable(text: str) -> str:
-    """Control characters but newline and tab as U+FFFD: a model may write what steers a terminal."""
+    """Control characters as U+FFFD, newline and tab excepted: they would steer a terminal."""
     return "".join(
         c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
     )

@@ -1,12 +1,14 @@
 """Folders as a curation and a training run leave them, small, for the tests of the report."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+import pytest
 
 WORDS = ["model", "token", "layer", "mask", "loss", "step", "batch", "cache"]
 HOSTILE = "</pre><script>alert('x')</script>"
@@ -15,6 +17,12 @@ HOSTILE = "</pre><script>alert('x')</script>"
 def prose(num_words: int, seed: int) -> str:
     chosen = np.random.default_rng(seed).integers(len(WORDS), size=num_words)
     return " ".join(WORDS[i] for i in chosen)
+
+
+@pytest.fixture(scope="session")
+def make_folders() -> Callable[..., tuple[Path, Path]]:
+    """make_folders(root, bits_per_byte=…, num_steps=…) -> (curation folder, workdir) below root."""
+    return make
 
 
 def make(root: Path, *, bits_per_byte: float = 0.9, num_steps: int = 200) -> tuple[Path, Path]:
