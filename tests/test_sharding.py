@@ -89,7 +89,8 @@ def test_the_scan_axis_shifts_what_a_box_says_and_leaves_again():
     stacked = box.add_axis(0, {"partition_name": "layers"})
     assert stacked.names == ("layers", "heads", "head_dim", "embed")
     assert stacked.fan_in_axes == (1, 2)
-    assert stacked.remove_axis(0, {"partition_name": "layers"}) == box
+    back = stacked.remove_axis(0, {"partition_name": "layers"})
+    assert (back.names, back.fan_in_axes) == (box.names, box.fan_in_axes)
 
 
 @pytest.mark.parametrize("scan", [True, False])
