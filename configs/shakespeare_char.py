@@ -2,6 +2,11 @@
 
     python -m nanojaxlm.main --config=configs/shakespeare_char.py --config.data.text=input.txt \
         --workdir=out/shakespeare
+
+input.txt is tinyshakespeare, 1,115,394 characters. Validation loss at step 2000, nats a character
+over the last 10% of it, with --config.seed=0, 1, 2: 1.5603, 1.5593, 1.5519, mean 1.5572. 797,056
+parameters; 7 to 9 minutes a run on one of two AMD EPYC cores that other work shared; commit
+bdd93e8 with this config, jax 0.10.2, 2026-11-24.
 """
 
 from ml_collections import config_dict
