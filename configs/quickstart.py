@@ -19,23 +19,31 @@ def get_config() -> config_dict.ConfigDict:
     config = Config(
         model=ModelConfig(
             d_model=192,
+            tie_embeddings=False,
             dtype="float32",  # a CPU gains nothing from bfloat16
             decoder=StackConfig(
                 num_layers=4,
                 scan=False,
-                attention=AttentionConfig(num_heads=6, num_kv_heads=6, head_dim=32, qk_norm=True),
+                attention=AttentionConfig(
+                    num_heads=6,
+                    num_kv_heads=6,
+                    head_dim=32,
+                    rope_theta=1000.0,
+                    qk_norm=True,
+                    kv_shift=True,
+                ),
                 feed_forward=FeedForwardConfig(hidden=768, activation="relu_squared", gated=False),
             ),
         ),
         data=DataConfig(
-            stores=("out/quickstart/curation/store",), sequence_length=256, batch_size=16
+            stores=("out/quickstart/curation/store",), sequence_length=256, batch_size=8
         ),
         optimizer=Muon(
             learning_rate=0.02,
             adam_learning_rate=0.005,
-            schedule=WarmupStableDecay(warmup_steps=20, decay_rate=0.6),
+            schedule=WarmupStableDecay(warmup_steps=20, decay_rate=0.8),
         ),
-        training=TrainingConfig(steps=400, log_every=20),
+        training=TrainingConfig(steps=600, log_every=20),
         loss=LossConfig(chunk_length=64),
         evaluation=EvaluationConfig(
             every=100, sample_prompts=("def ", "The license "), sample_tokens=80

@@ -10,6 +10,7 @@ from nanojaxlm.model.config import AttentionConfig
 from nanojaxlm.model.layers import Einsum, RMSNorm
 from nanojaxlm.model.masks import AttentionMask
 from nanojaxlm.model.positions import Rotation, rotate
+from nanojaxlm.model.shift import Shift
 from nanojaxlm.sharding import constrain
 
 
@@ -43,6 +44,9 @@ class Attention(nn.Module):
                 jax.lax.dynamic_update_slice(cache.v_BSKH, v_BTKH, start),
             )
             k_BTKH, v_BTKH = cache.k_BSKH, cache.v_BSKH
+        if c.kv_shift:
+            k_BTKH = Shift(name="k_shift")(k_BTKH, mask.k_segments_BS)
+            v_BTKH = Shift(name="v_shift")(v_BTKH, mask.k_segments_BS)
         out_BTNH = attend(q_BTNH, k_BTKH, v_BTKH, mask)
         shape, names = (c.num_heads, c.head_dim, d), ("heads", "head_dim", "embed")
         out = Einsum("BTNH,NHD->BTD", shape, names, self.out_scale, self.dtype, name="out")

@@ -14,6 +14,7 @@ class AttentionConfig:
     head_dim: int
     rope_theta: float = 10_000.0
     qk_norm: bool = False  # RMSNorm of queries and keys before the rotation
+    kv_shift: bool = False  # mix into each key and value the one before it, at a learned rate
     window: int | None = None  # tokens to the left, self included; None = all
 
     def __post_init__(self) -> None:

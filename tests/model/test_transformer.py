@@ -52,9 +52,15 @@ def build(config: Any, random_params: Callable[..., Any]) -> Tiny:
     return Tiny(model, params, logits)
 
 
-@pytest.fixture(scope="module")
-def tiny(tiny_config, random_params) -> Tiny:
-    return build(tiny_config(), random_params)
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "kv_shift"])
+def tiny(request, tiny_config, random_params) -> Tiny:
+    return build(tiny_config(kv_shift=request.param), random_params)
+
+
+def as_tiny(tiny: Tiny, tiny_config: Callable[..., Any], **overrides: Any) -> Transformer:
+    """A model like `tiny`, computed in another way."""
+    kv_shift = tiny.model.config.decoder.attention.kv_shift
+    return Transformer(tiny_config(kv_shift=kv_shift, **overrides))
 
 
 # --- Who may reach whom
@@ -179,7 +185,7 @@ def scanned_result(tiny: Tiny, packed_batch) -> tuple[Any, Any]:
 @pytest.mark.slow
 def test_scanned_equals_unrolled(tiny, tiny_config, scanned_result, packed_batch, one_device):
     """The parameters go through the form on disk, which is the same for both."""
-    model = Transformer(tiny_config(scan=False))
+    model = as_tiny(tiny, tiny_config, scan=False)
     params = from_disk(to_disk(tiny.params), abstract_params(parameter_boxes(model), one_device))
     assert set(params["decoder"]) == {"layer_0", "layer_1"}
     batch = packed_batch(3, 8, VOCAB)
@@ -200,7 +206,7 @@ def test_scanned_equals_unrolled(tiny, tiny_config, scanned_result, packed_batch
 def test_remat_changes_neither_loss_nor_gradient(
     tiny, tiny_config, scanned_result, packed_batch, remat: str
 ):
-    model = Transformer(tiny_config(remat=remat))
+    model = as_tiny(tiny, tiny_config, remat=remat)
     loss, gradient = loss_and_gradient(model, tiny.params, packed_batch(3, 8, VOCAB))
     np.testing.assert_allclose(loss, scanned_result[0], rtol=1e-6)
     assert_trees_close(gradient, scanned_result[1], relative=1e-5)
@@ -230,7 +236,7 @@ def test_remat_full_computes_products_again_and_dots_keeps_them(
 
 @pytest.mark.slow
 def test_bfloat16_keeps_float32_parameters_and_comes_near(tiny, tiny_config):
-    model = Transformer(tiny_config(dtype="bfloat16"))
+    model = as_tiny(tiny, tiny_config, dtype="bfloat16")
     boxes = parameter_boxes(model)
     assert {leaf.dtype for leaf in jax.tree.leaves(boxes)} == {jnp.dtype("float32")}
     stream = one_document(random_tokens(2, 12))
@@ -247,10 +253,14 @@ def test_bfloat16_keeps_float32_parameters_and_comes_near(tiny, tiny_config):
 # --- The cache
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["scanned", "unrolled"])
+@pytest.fixture(
+    scope="module",
+    params=[{}, {"scan": False}, {"kv_shift": True}],
+    ids=["scanned", "unrolled", "kv_shift"],
+)
 def cached(request, tiny_config, random_params) -> Tiny:
     """`logits` is of the whole stream, without a cache."""
-    return build(tiny_config(scan=request.param, window=6, qk_norm=True), random_params)
+    return build(tiny_config(**request.param, window=6, qk_norm=True), random_params)
 
 
 def feed(tiny: Tiny, pieces: list[Stream], size: int) -> np.ndarray:
