@@ -7,7 +7,8 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/environment.sh"
 
 usage() {
   cat <<'TEXT'
-usage: launch/quickstart.sh [--output=DIR] [--prompt=TEXT]… [--setup-only] [PATH…]
+usage: launch/quickstart.sh [--output=DIR] [--prompt=TEXT]… [--config.FIELD=VALUE]… [--setup-only]
+                            [PATH…]
 
 Makes .venv, then curates documents, trains a tokenizer and a small language model on them,
 evaluates it on held-out documents, samples from it, and writes a report: DIR/report.html.
@@ -20,6 +21,10 @@ A call that was interrupted goes on where it stopped when it is repeated.
                 out/quickstart-KEY there, KEY being derived from the PATHs: so each set of PATHs
                 has its own run, and repeating a call finds it again.
   --prompt=TEXT what the model shall continue at the end; may be given several times
+  --config.FIELD=VALUE
+                a field of the training, such as --config.training.steps=2000
+  --curation.FIELD=VALUE
+                a field of the curation: --curation.tokenizer.vocab_size=2000 for a small text
   --setup-only  stop when the environment is ready
   --help        this text
 
@@ -40,6 +45,8 @@ absolute() {
 setup_only=false
 output=
 prompts=()
+training=()
+curation=()
 inputs=()
 while (($#)); do
   case $1 in
@@ -49,6 +56,8 @@ while (($#)); do
       ;;
     --setup-only) setup_only=true ;;
     --output=?*) output=$(absolute "${1#*=}") ;;
+    --config.*=*) training+=("$1") ;;
+    --curation.*=*) curation+=("--config.${1#--curation.}") ;;
     --prompt=*) prompts+=("${1#*=}") ;;
     --output | --prompt)
       (($# > 1)) || fail "$1 needs a value: $1=…"
@@ -108,6 +117,9 @@ step() {
   if ((status)); then
     printf '%s ended with exit code %d; repeat this call to go on from there\n' \
       "$name" "$status" >&2
+    if [[ $name == curate && $status == 2 ]]; then
+      printf 'give fields of its config to this script as --curation.FIELD=VALUE\n' >&2
+    fi
     exit "$status"
   fi
 }
@@ -118,9 +130,9 @@ if [[ -n $setup_seconds ]]; then
 fi
 ((${#inputs[@]})) || inputs=(python) # what data_pipeline calls the text of this Python
 step curate -m data_pipeline.main --config=configs/curation/quickstart.py \
-  "${inputs[@]/#/--input=}" --output="$output/curation"
+  "${curation[@]}" "${inputs[@]/#/--input=}" --output="$output/curation"
 step train -m nanojaxlm.main --config=configs/quickstart.py \
-  --config.data.stores="$output/curation/store" --workdir="$output/run"
+  --config.data.stores="$output/curation/store" "${training[@]}" --workdir="$output/run"
 step evaluate -m nanojaxlm.evaluate --checkpoint="$output/run"
 step generate -m nanojaxlm.generate --checkpoint="$output/run" "${prompts[@]/#/--prompt=}"
 step report -m nanojaxlm.report --curation="$output/curation" --workdir="$output/run" \
