@@ -147,6 +147,7 @@ AS_MATRIX = {  # kernel -> how many of its axes are inputs of the matrix it is
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_muon_of_each_layer_is_optax_muon_of_the_plain_matrix(model, random_params):
     """q, [D, N, H], is the matrix [D, N*H] of its layer; out, [N, H, D], is [N*H, D]."""
     params, first, second = (random_params(model, seed) for seed in range(3))
@@ -178,6 +179,7 @@ def test_muon_of_each_layer_is_optax_muon_of_the_plain_matrix(model, random_para
     assert seen == 2 * len(AS_MATRIX)
 
 
+@pytest.mark.slow
 def test_muon_makes_a_matrix_nearly_orthogonal(scanned, random_params):
     """An own oracle: five Newton-Schulz steps bring all singular values near 1, times lr and
     sqrt(max(1, rows / columns)) (Jordan et al. 2024)."""
@@ -201,6 +203,7 @@ def test_embeddings_head_and_norms_go_to_adam(model, random_params):
         np.testing.assert_allclose(updates[name], expected, rtol=2e-4, atol=1e-8, err_msg=name)
 
 
+@pytest.mark.slow
 def test_muon_decays_the_matrices_only(scanned, random_params):
     first = random_params(scanned, seed=1)
     params = random_params(scanned)
