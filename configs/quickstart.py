@@ -43,10 +43,10 @@ def get_config() -> config_dict.ConfigDict:
             adam_learning_rate=0.005,
             schedule=WarmupStableDecay(warmup_steps=20, decay_rate=0.8),
         ),
-        training=TrainingConfig(steps=400, log_every=20),
+        training=TrainingConfig(steps=520, log_every=20),
         loss=LossConfig(chunk_length=64),
         evaluation=EvaluationConfig(
-            every=100, batches=16, sample_prompts=("def ", "The license "), sample_tokens=80
+            every=130, sample_prompts=("def ", "The license "), sample_tokens=80
         ),
         checkpoint=CheckpointConfig(every=200, keep=2),
     )

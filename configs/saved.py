@@ -12,7 +12,9 @@ from nanojaxlm.typed_config import from_config_dict, to_config_dict
 
 def get_config(path: str = "config.json") -> config_dict.ConfigDict:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        saved = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read the saved config {path}: {error.strerror}") from None
-    return to_config_dict(from_config_dict(Config, json.loads(text)))
+    except ValueError as error:
+        raise UserError(f"the saved config {path} is no JSON ({error}); name another") from None
+    return to_config_dict(from_config_dict(Config, saved))

@@ -25,7 +25,7 @@ class TrainingConfig:
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     every: int = 500  # steps; always at the end too
-    batches: int | None = None  # of the validation split at intervals; None = all of it
+    batches: int | None = None  # of the validation split, before the last step; None = all
     sample_prompts: tuple[str, ...] = ()  # continued at each evaluation, into samples.jsonl
     sample_tokens: int = 64
     sample_temperature: float = 0.8

@@ -85,7 +85,8 @@ class AdamW:
 class Muon:
     """Orthogonalised momentum for the matrices inside layers (Jordan et al. 2024; Liu et al. 2025).
 
-    Embeddings, an untied head and norms go to Adam with its own learning rate.
+    Embeddings, an untied head and norms go to Adam, with its own learning rate and, as in
+    optax.contrib.muon, Nesterov's momentum.
     """
 
     learning_rate: float

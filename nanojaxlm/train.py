@@ -90,7 +90,7 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
                 eval_step,
                 state.params,
                 validation_batches(config.data, stores, batch_sharding(mesh)),
-                config.evaluation.batches,
+                None if done == steps else config.evaluation.batches,
             )
             sampling = Sampling(temperature=config.evaluation.sample_temperature)
             for prompt in config.evaluation.sample_prompts:

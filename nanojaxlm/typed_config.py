@@ -116,6 +116,12 @@ def parse_flags(
         UserError: any mistake on the command line; a misspelt override with the nearest names.
     """
     file = _config_file(argv)
+    override = next((a for a in argv if a.lstrip("-").startswith("config.")), None)
+    if file is None and override is not None:
+        raise UserError(
+            f"{override} overrides a field, but --config=FILE is missing; a run's own config is "
+            "--config=configs/saved.py:WORKDIR/config.json"
+        )
     if file is not None:
         _check_overrides(argv, _load(file))
     parse_command_line(argv, flag_values)

@@ -258,3 +258,10 @@ def test_no_config_flag_gives_none():
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, "A file.", flag_values=values)
     assert parse_flags(["program"], Picture, flag_values=values) is None
+
+
+def test_an_override_without_a_config_names_what_is_missing():
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    with pytest.raises(UserError, match=r"--config\.width=3 .*--config=FILE is missing"):
+        parse_flags(["program", "--config.width=3"], Picture, values)

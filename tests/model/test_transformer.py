@@ -323,8 +323,9 @@ def test_left_padding_does_not_change_what_follows(cached: Tiny):
         {},
         {"tie_embeddings": False, "qk_norm": True},
         {"gated": False, "activation": "relu_squared", "num_kv_heads": 4, "scan": False},
+        {"kv_shift": True},
     ],
-    ids=["tied, grouped, gated", "untied, qk_norm", "ungated, unrolled"],
+    ids=["tied, grouped, gated", "untied, qk_norm", "ungated, unrolled", "kv_shift"],
 )
 def test_parameters_number_what_the_closed_form_says(tiny_config, overrides):
     config = tiny_config(**overrides)
@@ -332,7 +333,8 @@ def test_parameters_number_what_the_closed_form_says(tiny_config, overrides):
     embedding = 0 if config.tie_embeddings else VOCAB * config.d_model
     norms = (2 * config.decoder.num_layers + 1) * config.d_model
     qk_norms = config.decoder.num_layers * 2 * a.head_dim if a.qk_norm else 0
-    expected = matmul_parameters(config) + embedding + norms + qk_norms
+    shifts = config.decoder.num_layers * 2 * a.num_kv_heads if a.kv_shift else 0
+    expected = matmul_parameters(config) + embedding + norms + qk_norms + shifts
     assert num_parameters(parameter_boxes(Transformer(config))) == expected
 
 
