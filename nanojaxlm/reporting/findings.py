@@ -117,6 +117,8 @@ def gather(curation: Path, workdir: Path, timings: Path | None = None) -> Findin
         raise UserError(f"{workdir / 'metrics.jsonl'} holds no step yet; train first: {train}")
     samples_file = workdir / "samples.jsonl"  # a run may ask for no samples
     samples = _read_lines(samples_file, train) if samples_file.exists() else []
+    # a resumed run writes some a second time: the later one stands
+    samples = list({(line["step"], line.get("prompt")): line for line in samples}.values())
     evaluation_file = workdir / "evaluation.json"
     evaluation = _read_json(evaluation_file, evaluate_command(str(workdir)))
     for key in ("bits_per_byte", "bytes", "step", "loss", "tokens"):
