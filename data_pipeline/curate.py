@@ -54,7 +54,7 @@ def curate(
     Args:
         config: what to do.
         inputs: files, folders, globs, URLs; none = the text of this Python installation.
-        output: the folder to make; see the module's README for what is in it.
+        output: the folder to make: documents, dropped documents, tokenizer, store, report.
         overwrite: replace the curation of other inputs or another config that is there.
         console: where progress is told; None = nowhere.
 

@@ -49,6 +49,7 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
     mesh = make_mesh(config.mesh)
     check_batch(mesh, config.data.batch_size // config.training.accumulation)
     steps = config.training.steps
+    peak = peak_flops_per_second(list(mesh.devices.flat))  # no single device is used below
     with use_mesh(mesh), stop_signals() as stopped, ExitStack() as closing:
         model = Transformer(config.model)
         boxes = parameter_boxes(model)
@@ -78,7 +79,7 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
             writer,
             Speedometer(
                 train_flops_per_token(config.model, config.data.sequence_length),
-                peak_flops_per_second(list(mesh.devices.flat)),
+                peak,
             ),
             config.optimizer.schedule.make(config.optimizer.learning_rate, steps),
             config.data.batch_size * config.data.sequence_length,
