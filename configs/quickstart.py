@@ -2,6 +2,10 @@
 
     python -m nanojaxlm.main --config=configs/quickstart.py --config.data.stores=DIR/store \
         --workdir=out/run
+
+By ./launch/quickstart.sh on the text of a Python 3.11.7 installation, two cores of an AMD EPYC, jax
+0.10.2, commit 4c21168, 2026-11-24: 4,917,232 parameters, 520 steps of 2,048 tokens in 6 min 38 s,
+1.716 bits per byte of 331,022 held-out bytes (xz -9: 1.867).
 """
 
 from ml_collections import config_dict
