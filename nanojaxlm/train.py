@@ -28,7 +28,7 @@ from nanojaxlm.state import TrainState, abstract_state, init_state, num_paramete
 from nanojaxlm.step import make_eval_step, make_step
 from nanojaxlm.token_store import TokenStore
 from nanojaxlm.typed_config import dump_json, flatten, to_plain
-from nanojaxlm.writers import RunWriter
+from nanojaxlm.writers import RunWriter, replace_text
 
 CONFIG = "config.json"
 
@@ -151,13 +151,6 @@ def prepare_workdir(workdir: Path) -> None:
         ) from None
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Writes a file so that, whatever happens, it holds the old text or the new one, whole."""
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-
-
 def with_vocabulary(config: Config, store: TokenStore) -> Config:
     """The config with model.vocab_size filled in from the store.
 
@@ -192,11 +185,11 @@ def restore_latest(
     if step is None:
         return None
     saved = checkpoints.describe(step)
-    ours = to_plain(config)
+    ours, theirs = to_plain(config), flatten(saved.config)
     for name, value in flatten({part: ours[part] for part in ("model", "seed")}).items():
         if name.endswith((".scan", ".remat")):  # how to compute, not what
             continue
-        then = flatten(saved.config).get(name)
+        then = theirs.get(name)
         if then != value:
             raise UserError(
                 f"{name} is {value}, but the checkpoint of step {step} in {checkpoints.folder} was "

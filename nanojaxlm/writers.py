@@ -110,6 +110,13 @@ class _TensorBoard:
         self._file.close()
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file so that, whatever happens, it holds the old text or the new one, whole."""
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
 def _screen(figures: dict[str, Any]) -> str:
     parts = []
     for name, label, form in (
@@ -135,6 +142,4 @@ def _truncate(path: Path, last_step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError):
             continue
-    part = path.with_suffix(".part")
-    part.write_text("".join(kept), encoding="utf-8")
-    part.replace(path)
+    replace_text(path, "".join(kept))
