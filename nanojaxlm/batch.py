@@ -21,24 +21,37 @@ class Stream(NamedTuple):
 
     tokens_BT: int32 token ids.
     positions_BT: int32, from 0 at the start of each document's piece in the row.
-    segments_BT: int32, 1, 2, … a document each; 0 is padding. Attention never crosses segments.
+    segments_BT: int32, 1, 2, … a document each; 0 is padding. Attention never crosses segments;
+        a decoder's segment reads the encoder's of the same number.
+    prefix_BT: int32, 1 where a decoder's token is visible to all of its segment, the earlier ones
+        too; None = nowhere.
     """
 
     tokens_BT: Array
     positions_BT: Array
     segments_BT: Array
+    prefix_BT: Array | None = None
+
+
+class Targets(NamedTuple):
+    """tokens_BT: int32 ids to predict. weights_BT: float32, the weight of each in the loss; 0 = no
+    target."""
+
+    tokens_BT: Array
+    weights_BT: Array
 
 
 class Batch(NamedTuple):
     """What a step reads: it never learns which objective made it.
 
-    targets_BT: int32 token ids to predict. weights_BT: float32, the weight of each target in the
-    loss; 0 = no target.
+    targets: what the last stack predicts: the decoder where there is one, else the encoder.
+    future: what its extra heads predict, tokens 2, 3, … ahead; empty without such heads.
     """
 
-    decoder: Stream
-    targets_BT: Array
-    weights_BT: Array
+    targets: Targets
+    decoder: Stream | None = None
+    encoder: Stream | None = None
+    future: tuple[Targets, ...] = ()
 
 
 def fingerprint(batch: Batch) -> jax.Array:
