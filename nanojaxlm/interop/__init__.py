@@ -1,0 +1,1 @@
+"""Models to and from the folders of the ecosystem: config.json, *.safetensors, tokenizer files."""
