@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding
 
 from nanojaxlm.errors import UserError
-from nanojaxlm.model.stack import SCANNED, UNROLLED
+from nanojaxlm.model.stack import LAYER, SCANNED
 from nanojaxlm.sharding import without_first_axis
 from nanojaxlm.state import path_name
 
@@ -168,43 +168,68 @@ class Checkpoints:
         return step
 
 
+def disk_paths(tree: Any) -> dict[str, tuple[str, ...]]:
+    """For each array of `tree`, by path, the paths on disk: its own, or, of an array under
+    `layers`, those of the layers that its entries are of.
+
+    With a period of two layers, decoder/layers/layer_1/q -> decoder/layer_1/q, decoder/layer_3/q, …
+    """
+    leaves = [
+        (path_name(path).split("/"), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+    periods: dict[tuple[str, ...], set[str]] = {}
+    for keys, _ in leaves:
+        if SCANNED in keys:
+            at = keys.index(SCANNED)
+            periods.setdefault(tuple(keys[:at]), set()).add(keys[at + 1])
+
+    def of(keys: list[str], leaf: Any) -> tuple[str, ...]:
+        if SCANNED not in keys:
+            return ("/".join(keys),)
+        at = keys.index(SCANNED)
+        first = int(keys[at + 1].removeprefix(LAYER.format("")))
+        period = len(periods[tuple(keys[:at])])
+        layers = [LAYER.format(first + i * period) for i in range(leaf.shape[0])]
+        return tuple("/".join([*keys[:at], layer, *keys[at + 2 :]]) for layer in layers)
+
+    return {"/".join(keys): of(keys, leaf) for keys, leaf in leaves}
+
+
 def to_disk(tree: Any) -> dict[str, Any]:
     """Nested dicts by path, with each array under `layers` cut into one of each layer."""
     nested: dict[str, Any] = {}
-    stacked: list[tuple[list[str], Any]] = []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        keys = path_name(path).split("/")
-        if SCANNED in keys:
-            stacked.append((keys, leaf))
+    stacked = []
+    leaves = jax.tree.leaves(tree)
+    for paths, leaf in zip(disk_paths(tree).items(), leaves, strict=True):
+        if _is_stacked(paths[0]):
+            stacked.append((paths[1], leaf))
         else:
-            _put(nested, keys, leaf)
+            _put(nested, paths[0], leaf)
     layers_of = _unstack([leaf for _, leaf in stacked])
-    for (keys, _), layers in zip(stacked, layers_of, strict=True):
-        for i, layer in enumerate(layers):
-            _put(nested, _of_layer(keys, i), layer)
+    for (paths, _), layers in zip(stacked, layers_of, strict=True):
+        for path, layer in zip(paths, layers, strict=True):
+            _put(nested, path, layer)
     return nested
 
 
 def from_disk(nested: Mapping[str, Any], abstract: Any) -> Any:
     """The inverse of `to_disk`: `abstract` gives the tree and the shardings."""
-    leaves, structure = jax.tree_util.tree_flatten_with_path(abstract)
-    named = [(path_name(path).split("/"), leaf) for path, leaf in leaves]
-    stacked = _stack(
-        [
-            [_get(nested, _of_layer(keys, i)) for i in range(leaf.shape[0])]
-            for keys, leaf in named
-            if SCANNED in keys
-        ],
-        [leaf.sharding for keys, leaf in named if SCANNED in keys],
+    leaves, structure = jax.tree.flatten(abstract)
+    found = disk_paths(abstract)
+    stacked = {path: leaf for path, leaf in zip(found, leaves, strict=True) if _is_stacked(path)}
+    arrays = _stack(
+        [[_get(nested, layer) for layer in found[path]] for path in stacked],
+        [leaf.sharding for leaf in stacked.values()],
     )
-    rest = iter(stacked)
+    by_path = dict(zip(stacked, arrays, strict=True))
     return structure.unflatten(
-        [next(rest) if SCANNED in keys else _get(nested, keys) for keys, _ in named]
+        [by_path[path] if path in by_path else _get(nested, path) for path in found]
     )
 
 
-def _of_layer(keys: Sequence[str], i: int) -> list[str]:
-    return [UNROLLED.format(i) if key == SCANNED else key for key in keys]
+def _is_stacked(path: str) -> bool:
+    return SCANNED in path.split("/")
 
 
 def _unstack(stacked: Sequence[Any]) -> list[list[Any]]:
@@ -235,14 +260,15 @@ def _stack(layers: list[list[jax.Array]], where: list[NamedSharding]) -> list[ja
     return jax.jit(lambda each: [jnp.stack(one) for one in each], out_shardings=where)(layers)
 
 
-def _put(nested: dict[str, Any], keys: list[str], leaf: Any) -> None:
+def _put(nested: dict[str, Any], path: str, leaf: Any) -> None:
+    keys = path.split("/")
     for key in keys[:-1]:
         nested = nested.setdefault(key, {})
     nested[keys[-1]] = leaf
 
 
-def _get(nested: Mapping[str, Any], keys: list[str]) -> Any:
-    for key in keys:
+def _get(nested: Any, path: str) -> Any:
+    for key in path.split("/"):
         nested = nested[key]
     return nested
 

@@ -15,6 +15,7 @@ class TrainingConfig:
     steps: int
     accumulation: int = 1  # micro-batches a step; the batch is data.batch_size all the same
     log_every: int = 10  # steps between lines of metrics.jsonl
+    start_from: str | None = None  # a checkpoint whose parameters a fresh run begins with
 
     def __post_init__(self) -> None:
         for name in ("steps", "accumulation", "log_every"):
@@ -58,13 +59,5 @@ class Config:
             raise ValueError(
                 f"training.accumulation={accumulation} must divide data.batch_size={batch_size}"
             )
-        length, chunk = self.data.sequence_length, self.loss.chunk_length
-        if length > chunk and length % chunk:
-            raise ValueError(f"loss.chunk_length={chunk} must divide data.sequence_length={length}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in [0, 2**32), got {self.seed}")
-        if not self.data.stores and self.data.text is None:
-            raise ValueError(
-                "data.stores is empty and data.text is not given: pass --config.data.stores=DIR, "
-                "a store made by python -m data_pipeline.main, or --config.data.text=FILE"
-            )

@@ -13,20 +13,27 @@ import jax.numpy as jnp
 class LossConfig:
     z_loss: float = 0.0  # weight of mean (log Z)², keeps logits from drifting (PaLM: 1e-4)
     chunk_length: int = 128  # tokens of each row whose logits exist at one time
+    future: float = 1.0  # weight of the loss of each extra head (Gloeckle et al. 2024)
 
     def __post_init__(self) -> None:
         if self.z_loss < 0:
             raise ValueError(f"z_loss must be >= 0, got {self.z_loss}")
+        if self.future < 0:
+            raise ValueError(f"future must be >= 0, got {self.future}")
         if self.chunk_length < 1:
             raise ValueError(f"chunk_length must be >= 1, got {self.chunk_length}")
 
 
 class Sums(NamedTuple):
-    """float32[] sums over targets; divide once, after summing over micro-batches and devices."""
+    """float32[] sums over targets; divide once, after summing over micro-batches and devices.
+
+    extra: what the loss has beside nll and z: routers' losses, times count, and extra heads' nll.
+    """
 
     nll: jax.Array  # nats
     z: jax.Array  # (log Z)²
     count: jax.Array  # sum of weights  # pyright: ignore[reportIncompatibleMethodOverride]
+    extra: jax.Array
 
 
 def cross_entropy(logits_BTV: jax.Array, targets_BT: jax.Array, weights_BT: jax.Array) -> Sums:
@@ -34,7 +41,8 @@ def cross_entropy(logits_BTV: jax.Array, targets_BT: jax.Array, weights_BT: jax.
     log_z_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
     target_BT = jnp.take_along_axis(logits_BTV, targets_BT[..., None], axis=-1)[..., 0]
     nll = jnp.sum((log_z_BT - target_BT) * weights_BT)
-    return Sums(nll, jnp.sum(jnp.square(log_z_BT) * weights_BT), jnp.sum(weights_BT))
+    z = jnp.sum(jnp.square(log_z_BT) * weights_BT)
+    return Sums(nll, z, jnp.sum(weights_BT), jnp.zeros((), jnp.float32))
 
 
 Head = Callable[[Any, jax.Array], jax.Array]  # (parameters, x_BTD) -> float32 logits_BTV
@@ -57,11 +65,8 @@ def chunked_loss(
     head_params and x, through the first result only.
 
     Args:
-        chunk_length: tokens of each row in a chunk; must divide T or exceed it. The cut is along T,
-            so the batch keeps its sharding.
-
-    Raises:
-        ValueError: chunk_length does not divide T.
+        chunk_length: tokens of each row in a chunk; the last one is padded. The cut is along T, so
+            the batch keeps its sharding.
     """
 
     def add_chunk(sums: Sums, chunk: tuple[jax.Array, ...]) -> tuple[Sums, None]:
@@ -97,7 +102,8 @@ def _forward(
     chunks = _chunks(chunk_length, x_BTD, targets_BT, weights_BT)
     start = (_zero_sums(), jax.tree.map(jnp.zeros_like, head_params))
     (sums, params_gradient), x_gradients = jax.lax.scan(add_chunk, start, chunks)
-    x_gradient_BTD = jnp.moveaxis(x_gradients, 0, 1).reshape(x_BTD.shape)
+    batch_size, length, width = x_BTD.shape
+    x_gradient_BTD = jnp.moveaxis(x_gradients, 0, 1).reshape(batch_size, -1, width)[:, :length]
     return (sums.nll + z_loss * sums.z, sums), (params_gradient, x_gradient_BTD)
 
 
@@ -117,13 +123,18 @@ chunked_loss.defvjp(_forward, _backward)
 
 
 def _chunks(chunk_length: int, *arrays: jax.Array) -> tuple[jax.Array, ...]:
-    """[B, T, …] -> [C, B, T/C, …] each."""
+    """[B, T, …] -> [C, B, chunk_length, …] each, with zeros after the last of T."""
     batch_size, length = arrays[0].shape[:2]
     chunk_length = min(chunk_length, length)
-    if length % chunk_length:
-        raise ValueError(f"loss chunk_length={chunk_length} must divide sequence length {length}")
-    shape = (batch_size, length // chunk_length, chunk_length)
-    return tuple(jnp.moveaxis(a.reshape(*shape, *a.shape[2:]), 1, 0) for a in arrays)
+    num_chunks = -(-length // chunk_length)
+
+    def cut(a: jax.Array) -> jax.Array:
+        missing = num_chunks * chunk_length - length
+        if missing:
+            a = jnp.pad(a, ((0, 0), (0, missing), *((0, 0),) * (a.ndim - 2)))
+        return jnp.moveaxis(a.reshape(batch_size, num_chunks, chunk_length, *a.shape[2:]), 1, 0)
+
+    return tuple(cut(a) for a in arrays)
 
 
 def _zero_sums() -> Sums:

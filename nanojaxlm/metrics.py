@@ -4,28 +4,71 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from nanojaxlm.model.config import ModelConfig
+from nanojaxlm.model.config import (
+    AttentionConfig,
+    FeedForwardConfig,
+    MixtureConfig,
+    ModelConfig,
+    StackConfig,
+)
 
 
-def matmul_parameters(config: ModelConfig) -> int:
-    """Parameters that take part in a product for every token: all but the input embedding."""
-    assert config.vocab_size is not None
-    a, f = config.decoder.attention, config.decoder.feed_forward
-    attention = config.d_model * a.head_dim * 2 * (a.num_heads + a.num_kv_heads)
-    feed_forward = config.d_model * f.hidden * (3 if f.gated else 2)
-    layers = config.decoder.num_layers * (attention + feed_forward)
-    return layers + config.d_model * config.vocab_size
+def train_flops_per_row(
+    config: ModelConfig, encoder_length: int = 0, decoder_length: int = 0
+) -> float:
+    """Model FLOPs of forward and backward over one row of the streams' lengths, in tokens.
 
-
-def train_flops_per_token(config: ModelConfig, sequence_length: int) -> float:
-    """6 N + 12 L N_heads H T, N without the input embedding (Chowdhery et al. 2022, PaLM, app. B).
-
-    Counts no rematerialisation, and attention as if not causal: the convention of published MFU.
+    For a decoder alone it is T times 6 N + 12 L N_heads H T, N without the input embedding
+    (Chowdhery et al. 2022, PaLM, app. B): a product is 2 FLOPs a parameter, the backward pass twice
+    the forward. Counts no rematerialisation, attention as if not causal (the convention of published
+    MFU), and of a mixture the experts that a token goes to.
     """
-    a = config.decoder.attention
-    attended = min(sequence_length, a.window or sequence_length)
-    attention = 12 * config.decoder.num_layers * a.num_heads * a.head_dim * attended
-    return 6.0 * matmul_parameters(config) + attention
+    forward = 0.0
+    if config.encoder is not None:
+        forward += _stack(config.encoder, config.d_model, encoder_length)
+    if config.decoder is not None:
+        forward += _stack(config.decoder, config.d_model, decoder_length)
+        if config.encoder is not None:
+            a, layers = config.decoder.attention, config.decoder.num_layers
+            inner = 2 * config.d_model * a.head_dim * 2
+            query = inner * a.num_heads + 4 * a.num_heads * a.head_dim * encoder_length
+            memory = inner * a.num_kv_heads
+            forward += layers * (query * decoder_length + memory * encoder_length)
+    length = decoder_length if config.decoder is not None else encoder_length
+    assert config.vocab_size is not None
+    head = 2 * config.d_model * config.vocab_size
+    if config.head_transform is not None:
+        head += 2 * config.d_model**2
+    last = config.last.num_layers - 1
+    future = _layer(config.last, last, config.d_model, length) + head * length
+    return 3.0 * (forward + head * length + config.num_future * future)
+
+
+def _stack(stack: StackConfig, d_model: int, length: int) -> float:
+    return sum(_layer(stack, i, d_model, length) for i in range(stack.num_layers))
+
+
+def _layer(stack: StackConfig, i: int, d_model: int, length: int) -> float:
+    """Forward FLOPs of layer i over a row."""
+    layer = stack.layer(i)
+    a = layer.attention
+    attended = min(length, a.window or length)
+    products = 2 * (_attention(a, d_model) + _feed_forward(layer.feed_forward, d_model))
+    return length * (products + 4.0 * a.num_heads * a.head_dim * attended)
+
+
+def _attention(a: AttentionConfig, d_model: int) -> int:
+    """Parameters of the four products."""
+    return d_model * a.head_dim * 2 * (a.num_heads + a.num_kv_heads)
+
+
+def _feed_forward(f: FeedForwardConfig | MixtureConfig, d_model: int) -> int:
+    """Parameters that one token meets."""
+    if isinstance(f, FeedForwardConfig):
+        return d_model * f.hidden * (3 if f.gated else 2)
+    shared = _feed_forward(f.shared, d_model) if f.shared is not None else 0
+    gate = d_model if f.shared_gate else 0
+    return f.top_k * _feed_forward(f.expert, d_model) + d_model * f.num_experts + shared + gate
 
 
 def bits_per_byte(nll_nats: float, num_bytes: float) -> float:

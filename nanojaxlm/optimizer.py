@@ -122,18 +122,20 @@ Optimizer = AdamW | Muon
 
 
 def decayed(boxes: Boxes) -> Any:
-    """True where weight decay acts: matrices and embeddings, not norms, stacked or not."""
-    return _map_boxes(lambda box: sum(name != "layers" for name in box.names) >= 2, boxes)
+    """True where weight decay acts: matrices and embeddings, not norms and biases, stacked or
+    not."""
+    return _map_boxes(lambda box: bool(box.fan_in_axes) or "embed" in box.names, boxes)
 
 
 def _muon_axes(box: Named) -> optax.contrib.MuonDimensionNumbers | None:
-    """The input and output axes of a matrix inside a layer, its layer axis left out; else None."""
+    """The input and output axes of a matrix inside a layer, its layer and expert axes left out;
+    else None."""
     if not box.fan_in_axes or "vocab" in box.names:
         return None
     outputs = tuple(
         axis
         for axis, name in enumerate(box.names)
-        if name != "layers" and axis not in box.fan_in_axes
+        if name not in ("layers", "expert") and axis not in box.fan_in_axes
     )
     return optax.contrib.MuonDimensionNumbers(box.fan_in_axes, outputs)
 

@@ -3,7 +3,7 @@ PartitionSpec."""
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +40,8 @@ RULES: Rules = {
     "head_dim": None,
     "mlp": "tensor",
     "norm": None,
+    "router": None,
+    "expert": None,
     "layers": None,  # the scan axis
 }
 
@@ -110,6 +112,13 @@ class Named(struct.PyTreeNode, nn.meta.AxisMetadata[Any]):
         return self.replace(
             names=names, fan_in_axes=tuple(a - (a > index) for a in self.fan_in_axes)
         )
+
+
+def named(
+    initializer: Callable[..., Any], names: Names, fan_in_axes: tuple[int, ...] = ()
+) -> Callable[..., Any]:
+    """The initializer, with its result in a Named box, which Module.param takes off again."""
+    return lambda *args: Named(initializer(*args), names, fan_in_axes)
 
 
 def resolve(names: Names, rules: Rules = RULES) -> PartitionSpec:

@@ -8,8 +8,7 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from nanojaxlm.batch import Stream
-from nanojaxlm.model.transformer import Transformer
+from nanojaxlm.model.transformer import Transformer, example_batch
 from nanojaxlm.sharding import Named, check_divisible, replicated, sharding
 
 
@@ -21,8 +20,12 @@ class TrainState(NamedTuple):
 
 def parameter_boxes(model: Transformer) -> Any:
     """The parameters' tree with, at each leaf, a Named box around a ShapeDtypeStruct."""
-    one: Any = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-    return jax.eval_shape(model.init, jax.random.key(0), Stream(one, one, one))["params"]
+
+    def init(key: jax.Array) -> Any:
+        batch = example_batch(model.config)
+        return model.init(key, batch.decoder, batch.encoder)["params"]
+
+    return jax.eval_shape(init, jax.random.key(0))
 
 
 def abstract_params(boxes: Any, mesh: Mesh) -> Any:
@@ -73,8 +76,8 @@ def init_state(
     """A fresh state on the mesh of `abstract`; no device ever holds more than its shards."""
 
     def init(key: jax.Array) -> TrainState:
-        one = jnp.ones((1, 1), jnp.int32)
-        params = nn.meta.unbox(model.init(key, Stream(one, one, one))["params"])
+        batch = example_batch(model.config)
+        params = nn.meta.unbox(model.init(key, batch.decoder, batch.encoder)["params"])
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)

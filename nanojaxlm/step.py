@@ -1,6 +1,7 @@
 """The one training step and its evaluation twin, jitted over a mesh."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,9 +10,10 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from nanojaxlm.batch import Batch, fingerprint
+from nanojaxlm.batch import Batch, Targets, fingerprint
 from nanojaxlm.losses import LossConfig, Sums, chunked_loss
-from nanojaxlm.model.transformer import Transformer
+from nanojaxlm.model.mixture import LOSSES
+from nanojaxlm.model.transformer import Transformer, head_params
 from nanojaxlm.sharding import batch_sharding, constrain, replicated
 from nanojaxlm.state import TrainState
 
@@ -40,17 +42,32 @@ def batch_loss(
     model: Transformer, loss: LossConfig, params: Any, batch: Batch
 ) -> tuple[jax.Array, Sums]:
     """(what the gradient is of, its parts), both sums over the batch's targets."""
-    x_BTD, _ = model.apply({"params": params}, batch.decoder, method="hidden")
+    apply: Any = partial(model.apply, {"params": params})
+    (x_BTD, _), sown = apply(batch.decoder, batch.encoder, method="hidden", mutable=[LOSSES])
+    total, sums = _targets_loss(model, loss, params, x_BTD, batch.targets)
+    # a router's loss is a mean over the tokens of its (micro-)batch, which counts for its targets
+    router = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(sown))
+    extra = jnp.asarray(router, jnp.float32) * sums.count
+    if batch.future:
+        ahead = apply(x_BTD, batch.decoder, method="futures")
+        for ahead_BTD, targets in zip(ahead, batch.future, strict=True):
+            nll, _ = _targets_loss(model, loss, params, ahead_BTD, targets)
+            extra = extra + loss.future * nll
+    return total + extra, sums._replace(extra=extra)
 
-    def head(head_params: Any, x: jax.Array) -> Any:
-        return model.apply({"params": head_params}, x, method="logits")
+
+def _targets_loss(
+    model: Transformer, loss: LossConfig, params: Any, x_BTD: jax.Array, targets: Targets
+) -> tuple[jax.Array, Sums]:
+    def head(some_params: Any, x: jax.Array) -> Any:
+        return model.apply({"params": some_params}, x, method="logits")
 
     return chunked_loss(
         head,
-        {name: params[name] for name in model.head_params},
+        head_params(model.config, params),
         x_BTD,
-        batch.targets_BT,
-        batch.weights_BT,
+        jnp.asarray(targets.tokens_BT),
+        jnp.asarray(targets.weights_BT),
         loss.chunk_length,
         loss.z_loss,
     )
@@ -84,7 +101,7 @@ def make_step(
             ), None
 
         zero = jnp.zeros((), jnp.float32)
-        start = (jax.tree.map(jnp.zeros_like, params), Sums(zero, zero, zero))
+        start = (jax.tree.map(jnp.zeros_like, params), Sums(zero, zero, zero, zero))
         return jax.lax.scan(add, start, _micro_batches(batch, accumulation))[0]
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
@@ -116,8 +133,9 @@ def make_eval_step(
 
     def step(params: Any, batch: Batch) -> EvalSums:
         _, sums = batch_loss(model, loss, params, batch)
-        bytes_BT = jnp.asarray(bytes_per_token, jnp.float32)[batch.targets_BT]
-        return EvalSums(sums.nll, sums.count, jnp.sum(bytes_BT * batch.weights_BT))
+        targets_BT, weights_BT = batch.targets
+        bytes_BT = jnp.asarray(bytes_per_token, jnp.float32)[targets_BT]
+        return EvalSums(sums.nll, sums.count, jnp.sum(bytes_BT * weights_BT))
 
     shardings = jax.tree.map(lambda leaf: leaf.sharding, params)
     return jax.jit(

@@ -26,11 +26,11 @@ ROOMS = (
     ("evaluation", "inference", "reporting"),
     ("config",),
     ("loading", "progress"),
-    ("train",),
+    ("train", "interop"),
     ("main", "evaluate", "generate", "report"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
-ABOVE_THE_CONFIG = {"loading", "train", "main", "evaluate", "generate", "report"}
+ABOVE_THE_CONFIG = {"loading", "train", "interop", "main", "evaluate", "generate", "report"}
 FOR_THE_PIPELINE = {"errors", "typed_config", "token_store"}
 
 

@@ -1,36 +1,38 @@
-"""Einsum, RMSNorm, Embed and feed-forward: each parameter says its shape and its logical axes."""
+"""Einsum, norms, Embed, feed-forward, Head: each parameter says its shape and its logical axes."""
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from nanojaxlm.model.config import FeedForwardConfig
-from nanojaxlm.sharding import Named, Names, constrain
+from nanojaxlm.batch import Stream
+from nanojaxlm.model.config import (
+    EmbedConfig,
+    FeedForwardConfig,
+    LayerNormConfig,
+    ModelConfig,
+    NormConfig,
+    RMSNormConfig,
+)
+from nanojaxlm.sharding import Names, constrain, named
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "silu": jax.nn.silu,
-    "gelu": jax.nn.gelu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "relu": jax.nn.relu,
     "relu_squared": lambda x: jnp.square(jax.nn.relu(x)),  # So et al. 2021, Primer
 }
 
 
-def named(
-    initializer: Callable[..., Any], names: Names, fan_in_axes: tuple[int, ...] = ()
-) -> Callable[..., Any]:
-    """The initializer, with its result in a Named box, which Module.param takes off again."""
-    return lambda *args: Named(initializer(*args), names, fan_in_axes)
-
-
 class Einsum(nn.Module):
     """`jnp.einsum(eqn, x, kernel)` with a learned float32 kernel of this shape and these logical
-    axes.
+    axes, plus a bias where asked for.
 
     Initialised normal with variance scale² / fan-in, where the fan-in is the axes the product sums
-    over.
+    over; the bias at 0.
     """
 
     eqn: str
@@ -38,6 +40,7 @@ class Einsum(nn.Module):
     names: Names
     scale: float = 1.0
     dtype: jnp.dtype = jnp.dtype("float32")
+    bias: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -47,41 +50,105 @@ class Einsum(nn.Module):
         std = self.scale / math.sqrt(math.prod(self.shape[i] for i in fan_in_axes))
         init = named(nn.initializers.normal(std), self.names, fan_in_axes)
         kernel = self.param("kernel", init, self.shape, jnp.float32)
-        return jnp.einsum(self.eqn, x, kernel.astype(self.dtype))
+        y = jnp.einsum(self.eqn, x, kernel.astype(self.dtype))
+        if not self.bias:
+            return y
+        kept = [i for i in range(len(self.shape)) if i not in fan_in_axes]
+        # "embed" is split over fsdp only in matrices
+        names = tuple("norm" if self.names[i] == "embed" else self.names[i] for i in kept)
+        init = named(nn.initializers.zeros, names)
+        bias = self.param("bias", init, tuple(self.shape[i] for i in kept), jnp.float32)
+        return y + jnp.expand_dims(bias.astype(self.dtype), tuple(range(y.ndim - len(kept))))
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * scale over the last axis, in float32 (Zhang & Sennrich 2019)."""
+    """x / rms(x) * scale over the last axes, in float32 (Zhang & Sennrich 2019).
 
-    epsilon: float
+    names: the logical axes of the scale, one for each axis that is normed together.
+    """
+
+    config: RMSNormConfig
+    names: Names = ("norm",)
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        init = named(nn.initializers.ones, ("norm",))
-        scale = self.param("scale", init, (x.shape[-1],), jnp.float32)
+        n = len(self.names)
+        start = nn.initializers.zeros if self.config.centered else nn.initializers.ones
+        scale = self.param("scale", named(start, self.names), x.shape[-n:], jnp.float32)
+        if self.config.centered:
+            scale = 1.0 + scale
         x32 = x.astype(jnp.float32)
-        mean_square = jnp.mean(jnp.square(x32), axis=-1, keepdims=True)
-        scale = jnp.expand_dims(scale, tuple(range(x.ndim - 1)))
-        return (x32 * jax.lax.rsqrt(mean_square + self.epsilon) * scale).astype(x.dtype)
+        mean_square = jnp.mean(jnp.square(x32), axis=tuple(range(-n, 0)), keepdims=True)
+        scale = jnp.expand_dims(scale, tuple(range(x.ndim - n)))
+        return (x32 * jax.lax.rsqrt(mean_square + self.config.epsilon) * scale).astype(x.dtype)
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / std * scale + bias over the last axis, in float32 (Ba et al. 2016)."""
+
+    config: LayerNormConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (x.shape[-1],)
+        scale = self.param("scale", named(nn.initializers.ones, ("norm",)), shape, jnp.float32)
+        x32 = x.astype(jnp.float32)
+        x32 = x32 - jnp.mean(x32, axis=-1, keepdims=True)
+        variance = jnp.mean(jnp.square(x32), axis=-1, keepdims=True)
+        leading = tuple(range(x.ndim - 1))
+        y = x32 * jax.lax.rsqrt(variance + self.config.epsilon) * jnp.expand_dims(scale, leading)
+        if self.config.bias:
+            bias = self.param("bias", named(nn.initializers.zeros, ("norm",)), shape, jnp.float32)
+            y = y + jnp.expand_dims(bias, leading)
+        return y.astype(x.dtype)
+
+
+def norm(config: NormConfig, name: str | None = None) -> nn.Module:
+    """The norm that a config asks for, over the last axis."""
+    if isinstance(config, RMSNormConfig):
+        return RMSNorm(config, name=name)
+    return LayerNorm(config, name=name)
 
 
 class Embed(nn.Module):
-    """Token ids to vectors, and vectors to logits where embeddings are tied."""
+    """A stream's tokens to vectors, and vectors to logits where embeddings are tied."""
 
     vocab_size: int
     d_model: int
+    config: EmbedConfig
+    norm_config: NormConfig
     dtype: jnp.dtype
 
     def setup(self) -> None:
-        init = named(nn.initializers.normal(self.d_model**-0.5), ("vocab", "embed"))
-        self.embedding_VD = self.param(
-            "embedding", init, (self.vocab_size, self.d_model), jnp.float32
-        )
+        c = self.config
+        init = nn.initializers.normal(self.d_model**-0.5)
 
-    def __call__(self, tokens_BT: jax.Array) -> jax.Array:
-        """x_BTD with elements of variance 1: rows have norm 1, so the product by sqrt(D) is
-        theirs."""
-        x_BTD = jnp.take(self.embedding_VD, tokens_BT, axis=0) * math.sqrt(self.d_model)
+        def table(name: str, rows: int, axis: str | None) -> jax.Array:
+            return self.param(name, named(init, (axis, "embed")), (rows, self.d_model), jnp.float32)
+
+        self.embedding_VD = table("embedding", self.vocab_size, "vocab")
+        if c.num_positions is not None:
+            self.positions_PD = table("positions", c.num_positions, None)
+        if c.num_types is not None:
+            self.types_ZD = table("types", c.num_types, None)
+        if c.norm:
+            self.norm = norm(self.norm_config)
+
+    def __call__(self, stream: Stream) -> jax.Array:
+        """x_BTD. Scaled by sqrt(D), the default, elements begin with variance 1.
+
+        A position beyond the table gives NaN.
+        """
+        c = self.config
+        scale = math.sqrt(self.d_model) if c.scale is None else c.scale
+        x_BTD = jnp.take(self.embedding_VD, jnp.asarray(stream.tokens_BT), axis=0) * scale
+        if c.num_positions is not None:
+            rows_BT = jnp.asarray(stream.positions_BT) + c.first_position
+            x_BTD = x_BTD + jnp.take(self.positions_PD, rows_BT, axis=0)
+        if c.num_types is not None:
+            x_BTD = x_BTD + self.types_ZD[:1][None]
+        if c.norm:
+            x_BTD = self.norm(x_BTD)
         return x_BTD.astype(self.dtype)
 
     def logits(self, x_BTD: jax.Array) -> jax.Array:
@@ -102,17 +169,61 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x_BTD: jax.Array) -> jax.Array:
-        d, f = self.d_model, self.config.hidden
+        d, f, bias = self.d_model, self.config.hidden, self.config.bias
         activation = ACTIVATIONS[self.config.activation]
-        shape, names = (d, f), ("embed", "mlp")
-        up_BTF = Einsum("BTD,DF->BTF", shape, names, dtype=self.dtype, name="up")(x_BTD)
+
+        def inward(name: str) -> Einsum:
+            names = ("embed", "mlp")
+            return Einsum("BTD,DF->BTF", (d, f), names, 1.0, self.dtype, bias, name=name)
+
+        up_BTF = inward("up")(x_BTD)
         if self.config.gated:
-            gate = Einsum("BTD,DF->BTF", shape, names, dtype=self.dtype, name="gate")
-            h_BTF = activation(gate(x_BTD)) * up_BTF
+            h_BTF = activation(inward("gate")(x_BTD)) * up_BTF
         else:
             h_BTF = activation(up_BTF)
         h_BTF = constrain(h_BTF, "batch", "length", "act_mlp")
-        down = Einsum(
-            "BTF,FD->BTD", (f, d), ("mlp", "embed"), self.out_scale, self.dtype, name="down"
-        )
+        names = ("mlp", "embed")
+        down = Einsum("BTF,FD->BTD", (f, d), names, self.out_scale, self.dtype, bias, name="down")
         return down(h_BTF)
+
+
+class Head(nn.Module):
+    """The last residual to float32 logits: a transform, a product, a scale, a bias, a cap.
+
+    `config.vocab_size` is set by now. The product is the embedding's where they are tied.
+    """
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        c, dtype = self.config, jnp.dtype(self.config.dtype)
+        assert c.vocab_size is not None
+        if c.head_transform is not None:
+            shape, names = (c.d_model, c.d_model), ("embed", None)
+            bias = c.head_transform.bias
+            self.transform = Einsum("BTD,DE->BTE", shape, names, dtype=dtype, bias=bias)
+            self.norm = norm(c.last.norm)
+        if not c.tie_embeddings:
+            init = named(nn.initializers.normal(c.d_model**-0.5), ("embed", "vocab"), (0,))
+            self.kernel_DV = self.param("kernel", init, (c.d_model, c.vocab_size), jnp.float32)
+        if c.head_bias:
+            init = named(nn.initializers.zeros, ("vocab",))
+            self.bias_V = self.param("bias", init, (c.vocab_size,), jnp.float32)
+
+    def __call__(self, x_BTD: jax.Array, embed: Embed) -> jax.Array:
+        c = self.config
+        if c.head_transform is not None:
+            x_BTD = self.norm(ACTIVATIONS[c.head_transform.activation](self.transform(x_BTD)))
+        if c.tie_embeddings:
+            logits_BTV = embed.logits(x_BTD)
+        else:
+            kernel_DV = self.kernel_DV.astype(c.dtype)
+            logits_BTV = jnp.einsum("BTD,DV->BTV", x_BTD, kernel_DV).astype(jnp.float32)
+        if c.logit_scale != 1.0:
+            logits_BTV = logits_BTV * c.logit_scale
+        if c.head_bias:
+            logits_BTV = logits_BTV + self.bias_V[None, None]
+        logits_BTV = constrain(logits_BTV, "batch", "length", "act_vocab")
+        if c.logit_softcap is not None:
+            logits_BTV = c.logit_softcap * jnp.tanh(logits_BTV / c.logit_softcap)
+        return logits_BTV

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from nanojaxlm.model.layers import named
+from nanojaxlm.sharding import named
 
 
 class Shift(nn.Module):

@@ -1,18 +1,24 @@
 """Layers one after another: scanned or unrolled, with or without rematerialisation; the same
 numbers."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from nanojaxlm.model.block import Block
-from nanojaxlm.model.cache import LayerCache
+from nanojaxlm.batch import Stream
+from nanojaxlm.model.block import Block, Context
+from nanojaxlm.model.cache import LayerCache, StackCache
 from nanojaxlm.model.config import StackConfig
+from nanojaxlm.model.layers import norm
 from nanojaxlm.model.masks import AttentionMask
-from nanojaxlm.model.positions import Rotation
+from nanojaxlm.model.mixture import LOSSES
+from nanojaxlm.model.partition import partition
+from nanojaxlm.model.positions import RelativeBias, Rotation, make_rotation
 
-SCANNED = "layers"  # the subtree whose arrays have a leading layer axis
-UNROLLED = "layer_{}"
+SCANNED = "layers"  # the subtree whose arrays have a leading axis, one entry a repeat
+LAYER = "layer_{}"  # within it, the first of the layers that the entries are of
 
 _POLICIES = {
     "full": jax.checkpoint_policies.nothing_saveable,
@@ -21,33 +27,115 @@ _POLICIES = {
 
 
 class Stack(nn.Module):
+    """causal: a decoder's. Its layers attend to a memory where one is given."""
+
     config: StackConfig
     d_model: int
+    causal: bool
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(
-        self, x_BTD: jax.Array, cache: LayerCache | None, mask: AttentionMask, rotation: Rotation
-    ) -> tuple[jax.Array, LayerCache | None]:
-        """cache: with a leading layer axis, or None. Returns (x_BTD, the new cache)."""
+        self,
+        x_BTD: jax.Array,
+        stream: Stream,
+        mask: AttentionMask,
+        cache: StackCache | None = None,
+        memory_BSD: jax.Array | None = None,
+        memory_mask: AttentionMask | None = None,
+    ) -> tuple[jax.Array, StackCache | None]:
+        """The last residual, normed where the config says so, and the cache with this stream's keys
+        and values added."""
         c = self.config
-        block = Block
-        if c.remat != "none":
-            block = nn.remat(Block, policy=_POLICIES[c.remat], prevent_cse=not c.scan)
-        if c.scan:
-            scanned = nn.scan(
-                block,
-                length=c.num_layers,
-                variable_axes={"params": 0},
+        bias = None
+        if c.relative_bias is not None:
+            heads = c.attention.num_heads
+            relative = RelativeBias(c.relative_bias, heads, self.causal, name="relative_bias")
+            lengths = (mask.q_segments_BT.shape[1], mask.k_segments_BS.shape[1])
+            bias = relative(*lengths, mask.q_start)
+        rotation, local_rotation = self._rotations(stream)
+        context = Context(mask, rotation, local_rotation, bias, memory_BSD, memory_mask)
+
+        parts = partition(c)
+        first, repeated, rest = (None, None, None) if cache is None else cache
+        x_BTD, first = self._one_by_one(0, parts.num_first, x_BTD, first, context)
+        if parts.repeats:
+            group = nn.scan(
+                Group,
+                length=parts.repeats,
+                variable_axes={"params": 0, LOSSES: 0},
                 split_rngs={"params": True},
-                in_axes=(0, nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType]
+                in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]
                 metadata_params={nn.PARTITION_NAME: "layers"},
             )
-            return scanned(c, self.d_model, self.dtype, name=SCANNED)(x_BTD, cache, mask, rotation)
-        caches = []
-        for i in range(c.num_layers):
-            layer_cache = jax.tree.map(lambda a, i=i: a[i], cache)
-            layer = block(c, self.d_model, self.dtype, name=UNROLLED.format(i))
-            x_BTD, layer_cache = layer(x_BTD, layer_cache, mask, rotation)
-            caches.append(layer_cache)
-        return x_BTD, jax.tree.map(lambda *layers: jnp.stack(layers), *caches)
+            layers = range(parts.num_first, parts.num_first + parts.period)
+            shape = (self.d_model, self.causal, self.dtype)
+            x_BTD, repeated = group(c, layers, *shape, name=SCANNED)(x_BTD, repeated, context)
+        start = c.num_layers - parts.num_rest
+        x_BTD, rest = self._one_by_one(start, c.num_layers, x_BTD, rest, context)
+        if c.final_norm:
+            x_BTD = norm(c.norm, "final_norm")(x_BTD)
+        if cache is not None:
+            assert first is not None and repeated is not None and rest is not None
+            cache = StackCache(first, repeated, rest)
+        return x_BTD, cache
+
+    def _rotations(self, stream: Stream) -> tuple[Rotation | None, Rotation | None]:
+        attention, local = self.config.attention, self.config.local
+        if attention.rope is None:
+            return None, None
+        positions_BT = jnp.asarray(stream.positions_BT)
+        rotation = make_rotation(positions_BT, attention.rope, attention.rotated)
+        if local is None or local.rope is None:
+            return rotation, rotation
+        return rotation, make_rotation(positions_BT, local.rope, attention.rotated)
+
+    def _one_by_one(
+        self,
+        start: int,
+        stop: int,
+        x_BTD: jax.Array,
+        caches: tuple[LayerCache, ...] | None,
+        context: Context,
+    ) -> tuple[jax.Array, tuple[LayerCache, ...] | None]:
+        group = (self.config, range(start, stop), self.d_model, self.causal, self.dtype)
+        return run_layers(*group, x_BTD, caches, context)
+
+
+class Group(nn.Module):
+    """The layers of one period."""
+
+    config: StackConfig
+    layers: range
+    d_model: int
+    causal: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, x_BTD: jax.Array, caches: tuple[LayerCache, ...] | None, context: Context
+    ) -> tuple[jax.Array, tuple[LayerCache, ...] | None]:
+        group = (self.config, self.layers, self.d_model, self.causal, self.dtype)
+        return run_layers(*group, x_BTD, caches, context)
+
+
+def run_layers(
+    config: StackConfig,
+    layers: range,
+    d_model: int,
+    causal: bool,
+    dtype: jnp.dtype,
+    x_BTD: jax.Array,
+    caches: tuple[LayerCache, ...] | None,
+    context: Context,
+) -> tuple[jax.Array, tuple[LayerCache, ...] | None]:
+    """These layers in the module that calls, named by their number in the stack."""
+    block: Any = Block
+    if config.remat != "none":
+        block = nn.remat(Block, policy=_POLICIES[config.remat], prevent_cse=not config.scan)
+    new = []
+    for place, i in enumerate(layers):
+        layer = block(config, config.layer(i), d_model, causal, dtype, name=LAYER.format(i))
+        x_BTD, cache = layer(x_BTD, None if caches is None else caches[place], context)
+        new.append(cache)
+    return x_BTD, None if caches is None else tuple(new)

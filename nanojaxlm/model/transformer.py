@@ -1,13 +1,16 @@
-"""The decoder: embed, stack, norm, head."""
+"""The Transformer: an encoder, a decoder, or both, whichever its config has."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from nanojaxlm.batch import Stream
+from nanojaxlm.batch import Batch, Stream, Targets
+from nanojaxlm.model.block import Block, Context
 from nanojaxlm.model.cache import Cache
-from nanojaxlm.model.config import ModelConfig
-from nanojaxlm.model.layers import Einsum, Embed, RMSNorm
+from nanojaxlm.model.config import ModelConfig, StackConfig
+from nanojaxlm.model.layers import Embed, Head, norm
 from nanojaxlm.model.masks import AttentionMask
 from nanojaxlm.model.positions import make_rotation
 from nanojaxlm.model.stack import Stack
@@ -15,7 +18,7 @@ from nanojaxlm.sharding import constrain
 
 
 class Transformer(nn.Module):
-    """A Llama-style decoder-only Transformer. `config.vocab_size` is set by now."""
+    """`config.vocab_size` is set by now."""
 
     config: ModelConfig
 
@@ -23,49 +26,133 @@ class Transformer(nn.Module):
         c = self.config
         assert c.vocab_size is not None
         dtype = jnp.dtype(c.dtype)
-        self.embed = Embed(c.vocab_size, c.d_model, dtype)
-        self.decoder = Stack(c.decoder, c.d_model, dtype)
-        self.final_norm = RMSNorm(c.decoder.norm_epsilon)
-        if not c.tie_embeddings:
-            shape, names = (c.d_model, c.vocab_size), ("embed", "vocab")
-            self.head = Einsum("BTD,DV->BTV", shape, names, dtype=dtype)
 
-    @property
-    def head_params(self) -> tuple[str, ...]:
-        """The parameters that `logits` needs."""
-        return ("embed",) if self.config.tie_embeddings else ("head",)
+        def embed(stack: StackConfig) -> Embed:
+            return Embed(c.vocab_size, c.d_model, c.embed, stack.norm, dtype)
 
-    def __call__(self, stream: Stream) -> jax.Array:
-        """float32 logits_BTV of a whole stream; training asks `hidden` and `logits` apart
+        self.embed = embed(c.last)
+        if c.encoder is not None:
+            self.encoder = Stack(c.encoder, c.d_model, False, dtype)
+            if not c.share_embeddings:
+                self.encoder_embed = embed(c.encoder)
+        if c.decoder is not None:
+            self.decoder = Stack(c.decoder, c.d_model, True, dtype)
+            futures = [Future(c.decoder, c.d_model, dtype) for _ in range(c.num_future)]
+            for ahead, future in enumerate(futures, start=2):
+                setattr(self, f"future_{ahead}", future)
+        self.head = Head(c)
+
+    def __call__(self, decoder: Stream | None = None, encoder: Stream | None = None) -> jax.Array:
+        """float32 logits_BTV of the last stack's stream; training asks `hidden` and `logits` apart
         instead."""
-        return self.logits(self.hidden(stream)[0])
+        x_BTD, _ = self.hidden(decoder, encoder)
+        if self.is_initializing() and decoder is not None:
+            self.futures(x_BTD, decoder)
+        return self.logits(x_BTD)
 
-    def hidden(self, stream: Stream, cache: Cache | None = None) -> tuple[jax.Array, Cache | None]:
-        """The normed last residual, x_BTD, and the cache with this stream's keys and values
-        added."""
-        c = self.config.decoder
-        tokens_BT, positions_BT, segments_BT = (jnp.asarray(array) for array in stream)
-        x_BTD = constrain(self.embed(tokens_BT), "batch", "length", "act_embed")
-        attention = c.attention
-        rotation = make_rotation(positions_BT, attention.head_dim, attention.rope_theta)
+    def hidden(
+        self,
+        decoder: Stream | None = None,
+        encoder: Stream | None = None,
+        cache: Cache | None = None,
+    ) -> tuple[jax.Array, Cache | None]:
+        """The last residual of the last stack, x_BTD, and the cache with the decoder's keys and
+        values added.
+
+        With a cache, the encoder's stream is given in the first call only.
+        """
+        c = self.config
+        memory_BSD = memory_segments_BS = None
+        if encoder is not None:
+            encoder = _on_device(encoder)
+            embed = self.embed if c.share_embeddings else self.encoder_embed
+            x_BSD = constrain(embed(encoder), "batch", "length", "act_embed")
+            mask = AttentionMask(encoder.segments_BT, encoder.segments_BT)
+            memory_BSD, _ = self.encoder(x_BSD, encoder, mask)
+            memory_segments_BS = encoder.segments_BT
+            if c.decoder is None:
+                return memory_BSD, None
+        assert decoder is not None, "a decoder reads a stream"
+        decoder = _on_device(decoder)
+        segments_BT = decoder.segments_BT
+        x_BTD = constrain(self.embed(decoder), "batch", "length", "act_embed")
         if cache is None:
-            mask = AttentionMask(segments_BT, segments_BT, window=attention.window)
-            x_BTD, _ = self.decoder(x_BTD, None, mask, rotation)
-            return self.final_norm(x_BTD), None
-        segments_BS = jax.lax.dynamic_update_slice(
-            cache.segments_BS, segments_BT, (0, cache.length)
-        )
-        mask = AttentionMask(segments_BT, segments_BS, cache.length, attention.window)
-        x_BTD, layers = self.decoder(x_BTD, cache.layers, mask, rotation)
+            mask = AttentionMask(segments_BT, segments_BT, 0, decoder.prefix_BT)
+        else:
+            memory_segments_BS = memory_segments_BS if encoder else cache.memory_segments_BS
+            mask = _cached_mask(decoder, cache)
+        memory_mask = None
+        if memory_segments_BS is not None:
+            memory_mask = AttentionMask(segments_BT, memory_segments_BS)
+        layers = None if cache is None else cache.layers
+        x_BTD, layers = self.decoder(x_BTD, decoder, mask, layers, memory_BSD, memory_mask)
+        if cache is None:
+            return x_BTD, None
         assert layers is not None
         length = cache.length + segments_BT.shape[1]
-        return self.final_norm(x_BTD), Cache(layers, segments_BS, length)
+        return x_BTD, Cache(layers, mask.k_segments_BS, length, memory_segments_BS)
 
     def logits(self, x_BTD: jax.Array) -> jax.Array:
-        """float32 logits_BTV of the normed residual."""
+        """float32 logits_BTV of the last residual."""
+        return self.head(x_BTD, self.embed)
+
+    def futures(self, x_BTD: jax.Array, decoder: Stream) -> tuple[jax.Array, ...]:
+        """What the extra heads make of the decoder's last residual, x_BTD each, for `logits`."""
+        decoder = _on_device(decoder)
+        ahead = range(2, 2 + self.config.num_future)
+        return tuple(getattr(self, f"future_{k}")(x_BTD, decoder) for k in ahead)
+
+
+class Future(nn.Module):
+    """One more layer on the decoder's output, for a token further ahead (Gloeckle et al. 2024)."""
+
+    config: StackConfig
+    d_model: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x_BTD: jax.Array, stream: Stream) -> jax.Array:
         c = self.config
-        logits_BTV = self.embed.logits(x_BTD) if c.tie_embeddings else self.head(x_BTD)
-        logits_BTV = constrain(logits_BTV.astype(jnp.float32), "batch", "length", "act_vocab")
-        if c.logit_softcap is not None:
-            logits_BTV = c.logit_softcap * jnp.tanh(logits_BTV / c.logit_softcap)
-        return logits_BTV
+        mask = AttentionMask(stream.segments_BT, stream.segments_BT, 0, stream.prefix_BT)
+        rotation = None
+        if c.attention.rope is not None:
+            positions_BT = jnp.asarray(stream.positions_BT)
+            rotation = make_rotation(positions_BT, c.attention.rope, c.attention.rotated)
+        context = Context(mask, rotation, rotation, None, None, None)
+        layer = c.layer(c.num_layers - 1)
+        x_BTD, _ = Block(c, layer, self.d_model, True, self.dtype, name="layer")(
+            x_BTD, None, context
+        )
+        return norm(c.norm, "final_norm")(x_BTD) if c.final_norm else x_BTD
+
+
+def head_params(config: ModelConfig, params: Any) -> dict[str, Any]:
+    """The part of the parameters that `logits` needs."""
+    names = ("embed", "head") if config.tie_embeddings else ("head",)
+    return {name: params[name] for name in names if name in params}
+
+
+def example_batch(config: ModelConfig) -> Batch:
+    """Streams of one token, numpy-free, of the kinds that the model reads: for its shapes."""
+    one = jnp.ones((1, 1), jnp.int32)
+    stream = Stream(one, one, one)
+    decoder = None if config.decoder is None else stream
+    encoder = None if config.encoder is None else stream
+    return Batch(Targets(one, one.astype(jnp.float32)), decoder, encoder)
+
+
+def _on_device(stream: Stream) -> Stream:
+    return Stream(*(None if array is None else jnp.asarray(array) for array in stream))
+
+
+def _cached_mask(decoder: Stream, cache: Cache) -> AttentionMask:
+    """Of queries that come after what the cache holds, over all its slots."""
+    start = (0, cache.length)
+    segments_BT = jnp.asarray(decoder.segments_BT)
+    segments_BS = jax.lax.dynamic_update_slice(cache.segments_BS, segments_BT, start)
+    prefix_BS = None
+    if decoder.prefix_BT is not None:
+        zeros_BS = jnp.zeros_like(segments_BS)
+        prefix_BT = jnp.asarray(decoder.prefix_BT)
+        prefix_BS = jax.lax.dynamic_update_slice(zeros_BS, prefix_BT, start)
+    return AttentionMask(segments_BT, segments_BS, cache.length, prefix_BS)
