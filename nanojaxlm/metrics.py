@@ -20,8 +20,8 @@ def train_flops_per_row(
 
     For a decoder alone it is T times 6 N + 12 L N_heads H T, N without the input embedding
     (Chowdhery et al. 2022, PaLM, app. B): a product is 2 FLOPs a parameter, the backward pass twice
-    the forward. Counts no rematerialisation, attention as if not causal (the convention of published
-    MFU), and of a mixture the experts that a token goes to.
+    the forward. Counts no rematerialisation, attention as if not causal (the convention of
+    published MFU), and of a mixture the experts that a token goes to.
     """
     forward = 0.0
     if config.encoder is not None:

@@ -27,8 +27,10 @@ class Transformer(nn.Module):
         assert c.vocab_size is not None
         dtype = jnp.dtype(c.dtype)
 
+        vocab_size = c.vocab_size
+
         def embed(stack: StackConfig) -> Embed:
-            return Embed(c.vocab_size, c.d_model, c.embed, stack.norm, dtype)
+            return Embed(vocab_size, c.d_model, c.embed, stack.norm, dtype)
 
         self.embed = embed(c.last)
         if c.encoder is not None:
@@ -61,36 +63,38 @@ class Transformer(nn.Module):
 
         With a cache, the encoder's stream is given in the first call only.
         """
-        c = self.config
         memory_BSD = memory_segments_BS = None
         if encoder is not None:
-            encoder = _on_device(encoder)
-            embed = self.embed if c.share_embeddings else self.encoder_embed
-            x_BSD = constrain(embed(encoder), "batch", "length", "act_embed")
-            mask = AttentionMask(encoder.segments_BT, encoder.segments_BT)
-            memory_BSD, _ = self.encoder(x_BSD, encoder, mask)
-            memory_segments_BS = encoder.segments_BT
-            if c.decoder is None:
+            memory_BSD, memory_segments_BS = self._encode(_on_device(encoder))
+            if self.config.decoder is None:
                 return memory_BSD, None
         assert decoder is not None, "a decoder reads a stream"
-        decoder = _on_device(decoder)
-        segments_BT = decoder.segments_BT
-        x_BTD = constrain(self.embed(decoder), "batch", "length", "act_embed")
+        own = _on_device(decoder)
+        segments_BT = own.segments_BT
+        x_BTD = constrain(self.embed(own), "batch", "length", "act_embed")
         if cache is None:
-            mask = AttentionMask(segments_BT, segments_BT, 0, decoder.prefix_BT)
+            mask = AttentionMask(segments_BT, segments_BT, 0, own.prefix_BT)
         else:
-            memory_segments_BS = memory_segments_BS if encoder else cache.memory_segments_BS
-            mask = _cached_mask(decoder, cache)
+            memory_segments_BS = cache.memory_segments_BS if encoder is None else memory_segments_BS
+            mask = _cached_mask(own, cache)
         memory_mask = None
         if memory_segments_BS is not None:
             memory_mask = AttentionMask(segments_BT, memory_segments_BS)
         layers = None if cache is None else cache.layers
-        x_BTD, layers = self.decoder(x_BTD, decoder, mask, layers, memory_BSD, memory_mask)
+        x_BTD, layers = self.decoder(x_BTD, own, mask, layers, memory_BSD, memory_mask)
         if cache is None:
             return x_BTD, None
         assert layers is not None
         length = cache.length + segments_BT.shape[1]
         return x_BTD, Cache(layers, mask.k_segments_BS, length, memory_segments_BS)
+
+    def _encode(self, stream: Any) -> tuple[jax.Array, jax.Array]:
+        """The encoder's last residual x_BSD, and its segments_BS."""
+        embed = self.embed if self.config.share_embeddings else self.encoder_embed
+        x_BSD = constrain(embed(stream), "batch", "length", "act_embed")
+        mask = AttentionMask(stream.segments_BT, stream.segments_BT)
+        x_BSD, _ = self.encoder(x_BSD, stream, mask)
+        return x_BSD, stream.segments_BT
 
     def logits(self, x_BTD: jax.Array) -> jax.Array:
         """float32 logits_BTV of the last residual."""
@@ -98,9 +102,9 @@ class Transformer(nn.Module):
 
     def futures(self, x_BTD: jax.Array, decoder: Stream) -> tuple[jax.Array, ...]:
         """What the extra heads make of the decoder's last residual, x_BTD each, for `logits`."""
-        decoder = _on_device(decoder)
+        own = _on_device(decoder)
         ahead = range(2, 2 + self.config.num_future)
-        return tuple(getattr(self, f"future_{k}")(x_BTD, decoder) for k in ahead)
+        return tuple(getattr(self, f"future_{k}")(x_BTD, own) for k in ahead)
 
 
 class Future(nn.Module):
@@ -111,13 +115,12 @@ class Future(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x_BTD: jax.Array, stream: Stream) -> jax.Array:
+    def __call__(self, x_BTD: jax.Array, stream: Any) -> jax.Array:
         c = self.config
         mask = AttentionMask(stream.segments_BT, stream.segments_BT, 0, stream.prefix_BT)
         rotation = None
         if c.attention.rope is not None:
-            positions_BT = jnp.asarray(stream.positions_BT)
-            rotation = make_rotation(positions_BT, c.attention.rope, c.attention.rotated)
+            rotation = make_rotation(stream.positions_BT, c.attention.rope, c.attention.rotated)
         context = Context(mask, rotation, rotation, None, None, None)
         layer = c.layer(c.num_layers - 1)
         x_BTD, _ = Block(c, layer, self.d_model, True, self.dtype, name="layer")(
@@ -141,18 +144,17 @@ def example_batch(config: ModelConfig) -> Batch:
     return Batch(Targets(one, one.astype(jnp.float32)), decoder, encoder)
 
 
-def _on_device(stream: Stream) -> Stream:
-    return Stream(*(None if array is None else jnp.asarray(array) for array in stream))
+def _on_device(stream: Stream) -> Any:
+    """The stream with numpy's arrays made JAX's."""
+    return jax.tree.map(jnp.asarray, stream)
 
 
-def _cached_mask(decoder: Stream, cache: Cache) -> AttentionMask:
+def _cached_mask(stream: Any, cache: Cache) -> AttentionMask:
     """Of queries that come after what the cache holds, over all its slots."""
     start = (0, cache.length)
-    segments_BT = jnp.asarray(decoder.segments_BT)
-    segments_BS = jax.lax.dynamic_update_slice(cache.segments_BS, segments_BT, start)
+    segments_BS = jax.lax.dynamic_update_slice(cache.segments_BS, stream.segments_BT, start)
     prefix_BS = None
-    if decoder.prefix_BT is not None:
+    if stream.prefix_BT is not None:
         zeros_BS = jnp.zeros_like(segments_BS)
-        prefix_BT = jnp.asarray(decoder.prefix_BT)
-        prefix_BS = jax.lax.dynamic_update_slice(zeros_BS, prefix_BT, start)
-    return AttentionMask(segments_BT, segments_BS, cache.length, prefix_BS)
+        prefix_BS = jax.lax.dynamic_update_slice(zeros_BS, stream.prefix_BT, start)
+    return AttentionMask(stream.segments_BT, segments_BS, cache.length, prefix_BS)
