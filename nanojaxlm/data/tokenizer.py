@@ -1,145 +1,175 @@
-"""The tokenizer: a lossless SentencePiece model, seen as the UTF-8 bytes that each id stands for.
+"""The tokenizer: a SentencePiece model or a tokenizer.json, seen as the bytes of each id.
 
-Lossless means: no normalization, no dummy prefix, no whitespace removed. Then the bytes of a text's
-ids, joined, are the text, which makes bits per byte exact on any part of it. One exception is
-SentencePiece's own: U+2581 in a text is the same as a space. Imports no jax.
+Of a lossless one, the bytes of a text's ids, joined, are the text, which makes bits per byte exact
+on any part of it. One exception is SentencePiece's own: U+2581 in a text is the same as a space.
+Published models often change the text (Llama 2 puts a space before it, BERT lowers its case): their
+bytes are those of the text as the tokenizer gives it back. They load all the same, since a model
+that was trained with one is of no use without it; `lossless` says which kind it is, and the data
+pipeline, which makes tokenizers, makes lossless ones only. Imports no jax.
 """
 
 import codecs
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
-import sentencepiece
-from sentencepiece import sentencepiece_model_pb2
 
+from nanojaxlm.data.tokenizer_json import JsonModel
+from nanojaxlm.data.tokenizer_sentencepiece import SentencePieceModel, character_model, split_at
 from nanojaxlm.errors import UserError
 from nanojaxlm.token_store import tokenizer_fingerprint
 
-_proto: Any = sentencepiece_model_pb2  # its classes are made at import, unseen by type checkers
-_SPACE = "\u2581"  # how SentencePiece writes a space inside a piece
-_UNKNOWN = "\ufffd"  # what an id without known text reads as
-
 
 class Tokenizer:
-    """A SentencePiece model.
+    """A SentencePiece model or a tokenizer.json, and tokens that an objective adds after its ids.
 
     Attributes:
-        model: the serialized model. fingerprint: its sha256 hex.
-        vocab_size: number of ids. bos_id, eos_id: the ids around a document.
+        model: its bytes, as token stores and checkpoints carry them. fingerprint: their sha256 hex.
+        base: the model behind it. base_size: number of its ids. extra_tokens: names of the next.
+        vocab_size: number of ids, the extra ones included.
+        bos_id, eos_id: the ids around a document, the same one where the model has no BOS.
+        unk_id, pad_id, mask_id: None where the model has none.
+        lossless: decode(encode(text)) is the text (of characters that the model knows).
 
     Raises:
-        UserError: no SentencePiece model, one that is not lossless, or one without BOS and EOS.
+        UserError: neither kind of model, one without EOS, or an extra token that it has already.
     """
 
-    def __init__(self, model: bytes):
-        try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-            normalizer = _proto.ModelProto.FromString(model).normalizer_spec
-        except Exception as error:  # protobuf and SentencePiece each raise types of their own
-            raise UserError(
-                f"the tokenizer is no SentencePiece model ({len(model)} bytes); name a file that "
-                "SentencePiece has trained"
-            ) from error
+    def __init__(self, model: bytes, extra_tokens: Sequence[str] = ()):
         self.model = model
         self.fingerprint = tokenizer_fingerprint(model)
-        self.vocab_size: int = self._processor.get_piece_size()
-        self.bos_id: int = self._processor.bos_id()
-        self.eos_id: int = self._processor.eos_id()
-        if (
-            normalizer.precompiled_charsmap
-            or normalizer.add_dummy_prefix
-            or normalizer.remove_extra_whitespaces
-        ):
-            raise UserError(
-                f"tokenizer {self.fingerprint[:8]} changes the text it encodes; train it with "
-                "normalization_rule_name=identity, add_dummy_prefix=false and "
-                "remove_extra_whitespaces=false"
-            )
-        if min(self.bos_id, self.eos_id) < 0:
-            raise UserError(
-                f"tokenizer {self.fingerprint[:8]} has no BOS or no EOS; train it with bos_id=1 "
-                "and eos_id=2"
-            )
-        self._bytes = tuple(self._piece_bytes(i) for i in range(self.vocab_size))
+        self.base: SentencePieceModel | JsonModel = (
+            JsonModel(model) if model[:1] == b"{" else SentencePieceModel(model)
+        )
+        self.base_size = len(self.base.names)
+        self.extra_tokens = tuple(extra_tokens)
+        self.vocab_size = self.base_size + len(self.extra_tokens)
+        self.bos_id, self.eos_id = self.base.bos_id, self.base.eos_id
+        self.unk_id, self.pad_id = self.base.unk_id, self.base.pad_id
+        self.mask_id, self.lossless = self.base.mask_id, self.base.lossless
+        self._extra_ids = {name: self.base_size + i for i, name in enumerate(self.extra_tokens)}
+        known = set(self.base.names)
+        for name in self.extra_tokens:
+            if name in known or not name:
+                raise UserError(
+                    f"extra token {name!r} is an id of the tokenizer already "
+                    f"({self.fingerprint[:8]}); give that id to the objective instead"
+                )
+        if len(self._extra_ids) < len(self.extra_tokens):
+            raise UserError(f"extra tokens are named twice: {', '.join(self.extra_tokens)}")
+        self._bytes = self.base.pieces + (b"",) * len(self.extra_tokens)
 
     @classmethod
     def characters(cls, text: str) -> "Tokenizer":
         """A model with one id for each distinct character of `text`, newlines and tabs included.
 
-        Written as a model directly: SentencePiece's trainer splits at newlines, drops long lines.
-
         Raises:
             UserError: a NUL in the text, which SentencePiece cannot hold.
         """
-        if "\0" in text:
-            raise UserError(
-                f"character {text.index(chr(0))} of the text is NUL; name a text file, or remove it"
-            )
-        model = _proto.ModelProto()
-        types = _proto.ModelProto.SentencePiece.Type
-        specials = (("<unk>", types.UNKNOWN), ("<s>", types.CONTROL), ("</s>", types.CONTROL))
-        for piece, kind in specials:
-            model.pieces.add(piece=piece, score=0.0, type=kind)
-        for character in sorted(set(text.replace(_SPACE, " "))):
-            piece = _SPACE if character == " " else character
-            model.pieces.add(piece=piece, score=0.0, type=types.NORMAL)
-        trainer = model.trainer_spec
-        trainer.model_type = _proto.TrainerSpec.ModelType.CHAR
-        trainer.vocab_size = len(model.pieces)
-        trainer.unk_id, trainer.bos_id, trainer.eos_id, trainer.pad_id = 0, 1, 2, -1
-        trainer.unk_surface = _UNKNOWN
-        normalizer = model.normalizer_spec
-        normalizer.name = "identity"
-        normalizer.add_dummy_prefix = normalizer.remove_extra_whitespaces = False
-        normalizer.escape_whitespaces = True
-        return cls(model.SerializeToString())
+        return cls(character_model(text))
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of `text`, without BOS or EOS. A character that no id stands for becomes 0."""
-        return self._processor.encode(text)
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """The ids of `text`, without BOS or EOS. Where no id stands for a character: unk_id.
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of the ids; control ids have none. Bytes that are no UTF-8 read as U+FFFD."""
-        return b"".join(self._bytes[i] for i in ids).decode("utf-8", errors="replace")
+        Args:
+            special: the names of control ids and of extra tokens in the text ("</s>", "<mask>")
+                become those ids; otherwise they are text as any other.
+        """
+        if not special:
+            return self.base.encode(text)
+        ids: list[int] = []
+        for part in split_at(text, self._extra_ids):
+            ids += [part] if isinstance(part, int) else self.base.encode_special(part)
+        return ids
+
+    def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
+        """The text of the ids; bytes that are no UTF-8 read as U+FFFD.
+
+        A space that the tokenizer puts before every text is left out again.
+
+        Args:
+            special: control ids and extra tokens read as their names; otherwise as nothing.
+        """
+        decoder = StreamDecoder(self, continues=False)
+        if not special:
+            return decoder.push(ids) + decoder.finish()
+        text = ""
+        for i in ids:
+            if self._bytes[i]:
+                text += decoder.push([i])
+            else:
+                text += decoder.finish() + self.name(i)
+        return text + decoder.finish()
 
     def bytes_per_token(self) -> np.ndarray:
         """int32 [vocab_size]: how many UTF-8 bytes of text each id stands for.
 
-        A piece counts its bytes (U+2581 in it is one space), a byte piece 1, a control id 0. The
-        unknown id counts 0: its text is not known. Summed over a text's ids: the text's bytes.
+        Summed over a text's ids: the bytes of the text, of a lossless tokenizer exactly. A piece
+        counts its bytes (U+2581 in it is one space), a byte piece 1, a control id 0. The unknown id
+        counts 0: its text is not known.
         """
-        unknown = self._processor.unk_id()
-        return np.array(
-            [0 if i == unknown else len(piece) for i, piece in enumerate(self._bytes)], np.int32
-        )
+        sizes = np.array([len(piece) for piece in self._bytes], np.int32)
+        if self.unk_id is not None:
+            sizes[self.unk_id] = 0
+        return sizes
 
     def piece_bytes(self, i: int) -> bytes:
-        """The UTF-8 bytes that id `i` stands for; of a byte piece, a part of a character."""
+        """The UTF-8 bytes that id `i` stands for within a text; of some, a part of a character."""
         return self._bytes[i]
 
-    def _piece_bytes(self, i: int) -> bytes:
-        piece = self._processor.id_to_piece(i)
-        if self._processor.is_byte(i):
-            return bytes([int(piece[3:5], 16)])  # "<0x0A>"
-        if self._processor.is_control(i):
-            return b""
-        if self._processor.is_unknown(i):
-            return _UNKNOWN.encode()
-        return piece.replace(_SPACE, " ").encode()
+    def begins_word(self) -> np.ndarray:
+        """bool [vocab_size]: a new word starts at this id.
+
+        The id's text begins with white space (in a WordPiece vocabulary: it has no "##"), or the id
+        stands for no text at all. The first id of a document starts a word too, whichever it is.
+        """
+        no_text = np.array([not piece for piece in self._bytes])
+        extra = np.ones(len(self.extra_tokens), bool)
+        return np.concatenate([self.base.begins_word, extra]) | no_text
+
+    def name(self, i: int) -> str:
+        """How id `i` is written in the vocabulary: "</s>", "▁the", "<mask>"."""
+        if i < self.base_size:
+            return self.base.names[i]
+        return self.extra_tokens[i - self.base_size]
+
+    def special_id(self, name: str) -> int:
+        """The id of an extra token or a control id.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        specials = self.base.specials | self._extra_ids
+        if name not in specials:
+            raise UserError(
+                f"tokenizer {self.fingerprint[:8]} has no special token {name!r}; it has "
+                f"{', '.join(specials) or 'none'}"
+            )
+        return specials[name]
+
+
+def load_tokenizer(data: bytes, extra_tokens: Sequence[str] = ()) -> Tokenizer:
+    """The tokenizer of a token store's or a checkpoint's bytes; see Tokenizer."""
+    return Tokenizer(data, extra_tokens)
 
 
 class StreamDecoder:
-    """Text from ids as they arrive: what decode() gives, but a character only once it is whole."""
+    """Text from ids as they arrive: what decode() gives, but a character only once it is whole.
 
-    def __init__(self, tokenizer: Tokenizer):
+    continues: text stands before these ids already, so that their first space is one.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, continues: bool = True):
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._drops_space = tokenizer.base.has_dummy_prefix and not continues
 
-    def push(self, ids: Sequence[int]) -> str:
+    def push(self, ids: Iterable[int]) -> str:
         """The text that these ids complete; bytes of a character not yet whole wait."""
-        return self._decoder.decode(b"".join(self._tokenizer.piece_bytes(i) for i in ids))
+        data = b"".join(self._tokenizer.piece_bytes(i) for i in ids)
+        if data and self._drops_space:
+            data, self._drops_space = data.removeprefix(b" "), False
+        return self._decoder.decode(data)
 
     def finish(self) -> str:
-        """What still waits, as U+FFFD; the decoder may then be used for another text."""
+        """What still waits, as U+FFFD; the decoder may then be used for more text."""
         return self._decoder.decode(b"", final=True)
