@@ -43,7 +43,7 @@ class Saved(NamedTuple):
     step: int
     config: dict[str, Any]
     input: dict[str, Any]  # the input iterator's state
-    tokenizer: bytes  # the SentencePiece model
+    tokenizer: bytes  # a SentencePiece model, or a tokenizer.json
 
 
 class Checkpoints:
@@ -82,9 +82,7 @@ class Checkpoints:
                 state=ocp.args.PyTreeSave(to_disk(state)),
                 input=ocp.args.JsonSave(saved.input),
                 config=ocp.args.JsonSave(saved.config),
-                tokenizer=ocp.args.JsonSave(
-                    {"sentencepiece_base64": base64.b64encode(saved.tokenizer).decode()}
-                ),
+                tokenizer=ocp.args.JsonSave({"base64": base64.b64encode(saved.tokenizer).decode()}),
             ),
         )
 
@@ -99,7 +97,7 @@ class Checkpoints:
         args = ocp.args.Composite(config=json, input=json, tokenizer=json)
         with self._reading(step):
             items = self._manager.restore(step, args=args)
-            tokenizer = base64.b64decode(items["tokenizer"]["sentencepiece_base64"])
+            tokenizer = base64.b64decode(items["tokenizer"]["base64"])
             return Saved(step, items["config"], items["input"], tokenizer)
 
     def restore(self, abstract: Any, step: int | None = None) -> Any:

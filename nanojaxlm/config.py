@@ -61,3 +61,30 @@ class Config:
             )
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in [0, 2**32), got {self.seed}")
+        self._check_objective()
+
+    def _check_objective(self) -> None:
+        """That the model reads and predicts what the objective gives."""
+        objective, model = self.data.objective, self.model
+        name = type(objective).__name__
+        for part, wanted in (("encoder", objective.encodes), ("decoder", objective.decodes)):
+            has = getattr(model, part) is not None
+            if has != wanted:
+                raise ValueError(
+                    f"data.objective {name} {'feeds' if wanted else 'feeds no'} {part}, but "
+                    f"model.{part} is {'given' if has else 'None'}: choose another objective, or "
+                    "give the model the stacks that it feeds"
+                )
+        if objective.num_future != model.num_future:
+            raise ValueError(
+                f"data.objective {name} predicts {objective.num_future} tokens beyond the next, "
+                f"but model.num_future is {model.num_future}: make them equal"
+            )
+        lengths = objective.lengths(self.data.sequence_length)
+        longest = max(lengths.encoder or 0, lengths.decoder or 0)
+        positions = model.embed.num_positions
+        if positions is not None and longest > positions - model.embed.first_position:
+            raise ValueError(
+                f"rows of {longest} tokens are longer than the {positions} positions of "
+                "model.embed.num_positions: lower data.sequence_length, or raise num_positions"
+            )

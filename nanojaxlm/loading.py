@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from nanojaxlm.checkpoint import FOLDER, Checkpoints
+from nanojaxlm.checkpoint import FOLDER, Checkpoints, Saved
 from nanojaxlm.config import Config
-from nanojaxlm.data.tokenizer import Tokenizer
+from nanojaxlm.data.tokenizer import Tokenizer, load_tokenizer
 from nanojaxlm.errors import UserError
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.sharding import MeshConfig, make_mesh
@@ -34,18 +34,40 @@ def load(checkpoint: str) -> Loaded:
     Raises:
         UserError: there is no such checkpoint.
     """
-    workdir, step = _parse(checkpoint)
-    checkpoints = Checkpoints(workdir, read_only=True)
-    saved = checkpoints.describe(step)
+    checkpoints, saved = _open(checkpoint)
     config = from_config_dict(Config, saved.config)
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     model = Transformer(config.model)
     abstract = abstract_params(parameter_boxes(model), mesh)
     params = checkpoints.restore({"params": abstract}, saved.step)["params"]
     checkpoints.close()
-    return Loaded(
-        Path(workdir), saved.step, config, Tokenizer(saved.tokenizer), model, params, mesh
-    )
+    tokenizer = load_tokenizer(saved.tokenizer, config.data.objective.extra_tokens)
+    workdir = checkpoints.folder.parent
+    return Loaded(workdir, saved.step, config, tokenizer, model, params, mesh)
+
+
+def load_params(checkpoint: str, abstract: Any, tokenizer: bytes) -> Any:
+    """The parameters of a checkpoint, named as for `load`, on the mesh of `abstract`.
+
+    Raises:
+        UserError: there is no such checkpoint; it has another tokenizer, or parameters of other
+            names or shapes.
+    """
+    checkpoints, saved = _open(checkpoint)
+    if saved.tokenizer != tokenizer:
+        raise UserError(
+            f"the checkpoint {checkpoint} has another tokenizer than the token store: tokenize the "
+            "documents with the checkpoint's"
+        )
+    params = checkpoints.restore({"params": abstract}, saved.step)["params"]
+    checkpoints.close()
+    return params
+
+
+def _open(checkpoint: str) -> tuple[Checkpoints, Saved]:
+    workdir, step = _parse(checkpoint)
+    checkpoints = Checkpoints(workdir, read_only=True)
+    return checkpoints, checkpoints.describe(step)
 
 
 def _parse(checkpoint: str) -> tuple[str, int | None]:

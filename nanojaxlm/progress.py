@@ -65,13 +65,15 @@ class Progress:
         step, report = self._pending
         self._pending = None
         sums, grad_norm, halves = jax.device_get(report)
-        loss = float(sums.nll) / max(float(sums.count), 1.0)
+        count = max(float(sums.count), 1.0)
+        loss, extra = float(sums.nll) / count, float(sums.extra) / count
         show = step % self._show_every == 0
         figures = {
             "loss": loss,
             "learning_rate": float(self._learning_rate(step - 1)),
             "grad_norm": float(grad_norm),
             "targets": round(float(sums.count)),
+            **({"extra_loss": extra} if extra else {}),
             "batch_hash": fingerprint_hex(halves),
             **(self._speed.read() if show and not figures else {}),
             **figures,

@@ -84,6 +84,18 @@ def init_state(
     return jax.jit(init, out_shardings=shardings)(jax.random.key(seed))
 
 
+def state_of(
+    params: Any, optimizer: optax.GradientTransformation, abstract: TrainState
+) -> TrainState:
+    """A fresh state around parameters that are there; they are donated."""
+
+    def start(params: Any) -> TrainState:
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    return jax.jit(start, out_shardings=shardings, donate_argnums=0)(params)
+
+
 def num_parameters(params: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import optax
 from rich.console import Console
 
 from nanojaxlm.accelerators import peak_flops_per_second
@@ -15,16 +16,25 @@ from nanojaxlm.checkpoint import Checkpoints, Saved
 from nanojaxlm.config import Config
 from nanojaxlm.data.input import Batches, make_batches, validation_batches
 from nanojaxlm.data.stores import open_stores
-from nanojaxlm.data.tokenizer import Tokenizer
+from nanojaxlm.data.tokenizer import Tokenizer, load_tokenizer
+from nanojaxlm.data.vocabulary import Vocabulary
 from nanojaxlm.errors import RetryableError, UserError, explain
 from nanojaxlm.evaluation.held_out import evaluate
 from nanojaxlm.inference.generator import Generator
 from nanojaxlm.inference.sampling import Sampling
-from nanojaxlm.metrics import Speedometer, train_flops_per_token
+from nanojaxlm.loading import load_params
+from nanojaxlm.metrics import Speedometer, train_flops_per_row
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.progress import Progress
 from nanojaxlm.sharding import batch_sharding, check_batch, describe, make_mesh, use_mesh
-from nanojaxlm.state import TrainState, abstract_state, init_state, num_parameters, parameter_boxes
+from nanojaxlm.state import (
+    TrainState,
+    abstract_state,
+    init_state,
+    num_parameters,
+    parameter_boxes,
+    state_of,
+)
 from nanojaxlm.step import make_eval_step, make_step
 from nanojaxlm.token_store import TokenStore
 from nanojaxlm.typed_config import dump_json, flatten, to_plain
@@ -42,10 +52,18 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
         RetryableError: stopped by SIGTERM, after a checkpoint.
     """
     console = console or Console()
+    if not config.data.stores and config.data.text is None:
+        raise UserError(
+            "config.data.stores is empty and config.data.text is not given: pass "
+            "--config.data.stores=DIR, a store made by python -m data_pipeline.main, or "
+            "--config.data.text=FILE"
+        )
     prepare_workdir(workdir)
     stores = open_stores(config.data, workdir)
-    config = with_vocabulary(config, stores[0])
-    tokenizer = Tokenizer(stores[0].tokenizer)
+    objective = config.data.objective
+    tokenizer = load_tokenizer(stores[0].tokenizer, objective.extra_tokens)
+    config = with_vocabulary(config, tokenizer)
+    vocabulary = Vocabulary.of(tokenizer, config.model.start_id)
     mesh = make_mesh(config.mesh)
     check_batch(mesh, config.data.batch_size // config.training.accumulation)
     steps = config.training.steps
@@ -55,12 +73,13 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
         boxes = parameter_boxes(model)
         optimizer = config.optimizer.make(steps, boxes)
         abstract = abstract_state(boxes, optimizer, mesh)
-        batches = make_batches(config.data, stores, batch_sharding(mesh), seed=config.seed)
+        rows = (config.data, stores, batch_sharding(mesh))
+        batches = make_batches(*rows, seed=config.seed, vocabulary=vocabulary)
         closing.callback(batches.close)
         checkpoints = Checkpoints(workdir, config.checkpoint.keep)
         closing.callback(checkpoints.close)
         restored = restore_latest(checkpoints, config, stores[0], abstract, batches)
-        state = restored or init_state(model, optimizer, config.seed, abstract)
+        state = restored or fresh_state(config, model, optimizer, abstract, tokenizer)
         start = int(state.step)
         introduce(console, config, stores, abstract, start)
         if start == steps:
@@ -75,12 +94,11 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
         generator = Generator(model, tokenizer)
         writer = RunWriter(workdir, start, steps, console, enabled=jax.process_index() == 0)
         closing.callback(writer.close)
+        lengths = objective.lengths(config.data.sequence_length)
+        flops = train_flops_per_row(config.model, lengths.encoder or 0, lengths.decoder or 0)
         progress = Progress(
             writer,
-            Speedometer(
-                train_flops_per_token(config.model, config.data.sequence_length),
-                peak,
-            ),
+            Speedometer(flops / config.data.sequence_length, peak),
             config.optimizer.schedule.make(config.optimizer.learning_rate, steps),
             config.data.batch_size * config.data.sequence_length,
             config.training.log_every,
@@ -90,7 +108,7 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
             held_out = evaluate(
                 eval_step,
                 state.params,
-                validation_batches(config.data, stores, batch_sharding(mesh)),
+                validation_batches(*rows, vocabulary=vocabulary),
                 None if done == steps else config.evaluation.batches,
             )
             sampling = Sampling(temperature=config.evaluation.sample_temperature)
@@ -151,22 +169,38 @@ def prepare_workdir(workdir: Path) -> None:
         ) from None
 
 
-def with_vocabulary(config: Config, store: TokenStore) -> Config:
-    """The config with model.vocab_size filled in from the store.
+def with_vocabulary(config: Config, tokenizer: Tokenizer) -> Config:
+    """The config with model.vocab_size filled in: the tokenizer's ids and the objective's.
 
     Raises:
-        UserError: model.vocab_size is given and too small for the store.
+        UserError: model.vocab_size is given and too small.
     """
-    size = store.manifest.vocab_size
+    size = tokenizer.vocab_size
     if config.model.vocab_size is None:
         model = dataclasses.replace(config.model, vocab_size=size)
         return dataclasses.replace(config, model=model)
     if config.model.vocab_size < size:
+        extra = len(config.data.objective.extra_tokens)
         raise UserError(
-            f"config.model.vocab_size is {config.model.vocab_size}, but store {store.path} has "
-            f"{size} token ids: leave it None, or set at least {size}"
+            f"config.model.vocab_size is {config.model.vocab_size}, but the tokenizer of the token "
+            f"store has {size - extra} ids and the objective {extra} more: leave it None, or set "
+            f"at least {size}"
         )
     return config
+
+
+def fresh_state(
+    config: Config,
+    model: Transformer,
+    optimizer: optax.GradientTransformation,
+    abstract: TrainState,
+    tokenizer: Tokenizer,
+) -> TrainState:
+    """The state before the first step: from training.start_from where it is given, else random."""
+    start_from = config.training.start_from
+    if start_from is None:
+        return init_state(model, optimizer, config.seed, abstract)
+    return state_of(load_params(start_from, abstract.params, tokenizer.model), optimizer, abstract)
 
 
 def restore_latest(
