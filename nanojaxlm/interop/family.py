@@ -5,7 +5,7 @@ A `Part` is a reshape and a transpose, so the same line of a family's table impo
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,9 @@ class Family:
     write_config: the inverse; UserError naming our field that the family cannot express.
     tensors: all of a model, in the order in which they are written.
     ignored: regular expressions of names in a folder that hold nothing of their own (buffers of
-        rotary frequencies, copies of tied weights).
+        rotary frequencies).
+    copies: {name: the tensor it must equal}, of tied weights that a folder may hold twice.
+    renamed: (regular expression, replacement) of names that older folders spell otherwise.
     """
 
     model_types: tuple[str, ...]
@@ -72,6 +74,8 @@ class Family:
     write_config: Callable[[ModelConfig], dict[str, Any]]
     tensors: Callable[[ModelConfig], list[Tensor]]
     ignored: tuple[str, ...] = ()
+    copies: Mapping[str, str] = field(default_factory=dict)
+    renamed: tuple[tuple[str, str], ...] = ()
 
 
 def to_ours(part: Part, block: np.ndarray) -> np.ndarray:
