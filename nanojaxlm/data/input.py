@@ -11,11 +11,16 @@ import jax
 import numpy as np
 
 from nanojaxlm.batch import Batch
-from nanojaxlm.data.objectives import CausalLM
+from nanojaxlm.data.draws import Draws
+from nanojaxlm.data.objectives import CausalLM, Objective
+from nanojaxlm.data.objectives.rows import Lengths, Rows, Setting
 from nanojaxlm.data.schedule import Schedule
 from nanojaxlm.data.source import BatchSource, RowSource
+from nanojaxlm.data.vocabulary import Vocabulary
 from nanojaxlm.errors import UserError
 from nanojaxlm.token_store import TokenStore
+
+_VALIDATION_SEED = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +35,7 @@ class DataConfig:
     validation_split: str = "validation"
     sequence_length: int = 512  # tokens a row that the model reads
     batch_size: int = 32  # rows a step, over all processes
-    objective: CausalLM = dataclasses.field(default_factory=CausalLM)
+    objective: Objective = dataclasses.field(default_factory=CausalLM)
     prefetch: int = 4  # batches read ahead in each process
     num_threads: int = 2  # batches read at a time in each process
 
@@ -59,6 +64,12 @@ class DataConfig:
         for name in ("train_split", "validation_split"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must name a split, got ''")
+        assert self.lengths  # the objective refuses a sequence_length that it cannot serve
+
+    @property
+    def lengths(self) -> Lengths:
+        """Of the rows of text, and of what encoder and decoder read."""
+        return self.objective.lengths(self.sequence_length)
 
 
 class Batches(Iterator[Batch]):
@@ -71,29 +82,29 @@ class Batches(Iterator[Batch]):
         self,
         source: BatchSource,
         config: DataConfig,
+        corrupt: "_Corrupt",
         sharding: jax.sharding.Sharding,
         local: "_LocalRows",
         identity: dict[str, Any],
         num_batches: int | None,
     ):
         """Made by make_batches and validation_batches."""
-        self._objective, self._sharding, self._local = config.objective, sharding, local
-        self._shape = (config.batch_size, config.sequence_length)
-        self._identity = identity
+        self._sharding, self._local, self._identity = sharding, local, identity
+        self._batch_size = config.batch_size
         self.num_batches = num_batches
         options = grain.ReadOptions(
             num_threads=config.num_threads, prefetch_buffer_size=config.prefetch
         )
-        self._rows = iter(grain.MapDataset.source(source).to_iter_dataset(options))
+        dataset = grain.MapDataset.source(source).map(corrupt)
+        self._batches = iter(dataset.to_iter_dataset(options))
 
     @property
     def next_step(self) -> int:
-        return self._rows.get_state()["next_index"]
+        return self._batches.get_state()["next_index"]
 
     def __next__(self) -> Batch:
         """The next global batch: int32 and float32 [B, T] arrays with the sharding asked for."""
-        local = self._objective(*next(self._rows))
-        return jax.tree.map(self._as_global, local)
+        return jax.tree.map(self._as_global, next(self._batches))
 
     def get_state(self) -> dict[str, Any]:
         """JSON values: the next step, and what the batches are made of. The same on any process."""
@@ -115,15 +126,17 @@ class Batches(Iterator[Batch]):
 
     def seek(self, step: int) -> None:
         """Makes `step` the next one, in O(1)."""
-        self._rows.set_state({"next_index": step})
+        self._batches.set_state({"next_index": step})
 
     def close(self) -> None:
         """Stops reading ahead."""
-        self._rows.close()
+        self._batches.close()
 
     def _as_global(self, local: np.ndarray) -> jax.Array:
         return jax.make_array_from_callback(
-            self._shape, self._sharding, lambda index: self._local.take(local, index)
+            (self._batch_size, local.shape[1]),
+            self._sharding,
+            lambda index: self._local.take(local, index),
         )
 
 
@@ -133,23 +146,24 @@ def make_batches(
     sharding: jax.sharding.Sharding,
     *,
     seed: int,
+    vocabulary: Vocabulary,
     start_step: int = 0,
 ) -> Batches:
     """The endless sequence of training batches.
 
     Element `step` holds places step * batch_size … of the schedule of `seed`, so it does not depend
     on the processes; each reads only the rows that its devices hold under `sharding`, the sharding
-    of the [batch_size, sequence_length] arrays.
+    of the [batch_size, T] arrays. The objective's ids follow the vocabulary's.
 
     Raises:
         UserError: fewer rows of text than a batch holds, an empty store, or impossible weights.
     """
-    sources = [RowSource(s.split(config.train_split), config.sequence_length) for s in stores]
+    sources = _row_sources(config, stores, config.train_split)
     total = sum(len(source) for source in sources)
     if total < config.batch_size:
         tokens = sum(store.split(config.train_split).num_tokens for store in stores)
         raise UserError(
-            f"{tokens} training tokens make {total} rows of {config.sequence_length}, fewer than "
+            f"{tokens} training tokens make {total} rows of {config.lengths.row}, fewer than "
             f"config.data.batch_size = {config.batch_size}; lower batch_size or sequence_length, "
             "or add text"
         )
@@ -165,22 +179,27 @@ def make_batches(
     except ValueError as error:
         raise UserError(f"config.data.weights: {error}") from None
     identity = _identity(config, stores, config.train_split) | {"seed": seed}
-    batches = _batches(config, groups, schedule, sharding, identity, None)
+    corrupt = _Corrupt(config, vocabulary, seed)
+    batches = _batches(config, groups, schedule, corrupt, sharding, identity, None)
     batches.seek(start_step)
     return batches
 
 
 def validation_batches(
-    config: DataConfig, stores: Sequence[TokenStore], sharding: jax.sharding.Sharding
+    config: DataConfig,
+    stores: Sequence[TokenStore],
+    sharding: jax.sharding.Sharding,
+    vocabulary: Vocabulary,
 ) -> Batches:
     """One pass over the validation split, in order; the last batch ends in rows of weight 0.
+
+    What the objective draws at random is the same in every pass and every run.
 
     Raises:
         UserError: there are no validation tokens.
     """
     name = config.validation_split
-    sources = [RowSource(store.split(name), config.sequence_length) for store in stores]
-    sources = [source for source in sources if len(source)]
+    sources = [source for source in _row_sources(config, stores, name) if len(source)]
     if not sources:
         raise UserError(
             f"no store has tokens in its split {name!r}; name another "
@@ -188,20 +207,27 @@ def validation_batches(
         )
     num_batches = -(-sum(map(len, sources)) // config.batch_size)
     identity = _identity(config, stores, name)
-    return _batches(config, [sources], None, sharding, identity, num_batches)
+    corrupt = _Corrupt(config, vocabulary, _VALIDATION_SEED)
+    return _batches(config, [sources], None, corrupt, sharding, identity, num_batches)
+
+
+def _row_sources(config: DataConfig, stores: Sequence[TokenStore], split: str) -> list[RowSource]:
+    lengths = config.lengths
+    return [RowSource(store.split(split), lengths.row, lengths.ahead) for store in stores]
 
 
 def _batches(
     config: DataConfig,
     groups: Sequence[Sequence[RowSource]],
     schedule: Schedule | None,
+    corrupt: "_Corrupt",
     sharding: jax.sharding.Sharding,
     identity: dict[str, Any],
     num_batches: int | None,
 ) -> Batches:
     local = _LocalRows(sharding, (config.batch_size, config.sequence_length))
     source = BatchSource(groups, schedule, config.batch_size, local.rows)
-    return Batches(source, config, sharding, local, identity, num_batches)
+    return Batches(source, config, corrupt, sharding, local, identity, num_batches)
 
 
 def _identity(config: DataConfig, stores: Sequence[TokenStore], split: str) -> dict[str, Any]:
@@ -212,8 +238,24 @@ def _identity(config: DataConfig, stores: Sequence[TokenStore], split: str) -> d
         "data": hashlib.sha256(data.encode()).hexdigest()[:16],
         "sequence_length": config.sequence_length,
         "batch_size": config.batch_size,
-        "objective": type(config.objective).__name__,
+        "objective": repr(config.objective).removesuffix("()"),  # every number of it
     }
+
+
+class _Corrupt:
+    """The objective, as it runs in the threads of the pipeline."""
+
+    def __init__(self, config: DataConfig, vocabulary: Vocabulary, seed: int):
+        self._objective, self._seed = config.objective, seed
+        extra_ids = {
+            name: vocabulary.size + i for i, name in enumerate(config.objective.extra_tokens)
+        }
+        self._setting = Setting(vocabulary, extra_ids, config.sequence_length)
+
+    def __call__(self, element: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Batch:
+        tokens_BS, segments_BS, places_B = element
+        rows = Rows(tokens_BS, segments_BS, Draws.of(self._seed, places_B))
+        return self._objective.batch(rows, self._setting)
 
 
 class _LocalRows:

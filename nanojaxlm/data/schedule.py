@@ -92,7 +92,7 @@ def _feistel(values: np.ndarray, keys: np.ndarray, half: int) -> np.ndarray:
     mask, shift = np.uint64((1 << half) - 1), np.uint64(half)
     left, right = values >> shift, values & mask
     for key in keys:
-        left, right = right, left ^ (_mix(right + key) & mask)
+        left, right = right, left ^ (mix(right + key) & mask)
     return (left << shift) | right
 
 
@@ -101,12 +101,13 @@ def _round_keys(key: tuple[int, ...]) -> np.ndarray:
     state = np.zeros(1, np.uint64)
     for part in key:
         word = np.array([part % 2**64], np.uint64)
-        state = _mix((state ^ word) + np.uint64(0x9E3779B97F4A7C15))
+        state = mix((state ^ word) + np.uint64(0x9E3779B97F4A7C15))
     steps = np.arange(1, _ROUNDS + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return _mix(state + steps)
+    return mix(state + steps)
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
+def mix(x: np.ndarray) -> np.ndarray:
+    """uint64 -> uint64, each bit dependent on all: the finalizer of SplitMix64."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

@@ -1,8 +1,8 @@
 """The rows of a split, and the batches that a schedule makes of them, as Grain sources.
 
-A split's tokens are cut into rows of S = T + 1 that overlap by one: row i is tokens i T … i T + T.
-So each token but the first of the split is a target exactly once in an epoch. The last row is
-padded, never dropped.
+A split's tokens are cut into rows of S = R + ahead tokens, of which the next row has the last
+`ahead` too: row i is tokens i R … i R + R + ahead - 1. With ahead = 1, each token but the first of
+the split is the next of another exactly once in an epoch. The last row is padded, never dropped.
 """
 
 from collections.abc import Sequence
@@ -10,21 +10,23 @@ from collections.abc import Sequence
 import grain
 import numpy as np
 
+from nanojaxlm.data.objectives.fragments import PADDING
 from nanojaxlm.data.schedule import Schedule
 from nanojaxlm.token_store import Split
-
-PADDING = 0  # the token in padding; segment 0 says that it is none
 
 
 class RowSource(grain.sources.RandomAccessDataSource):
     """The packed rows of one split: element i is (tokens, segments) of row i, int32 [S] each."""
 
-    def __init__(self, split: Split, sequence_length: int):
-        self._split, self._length = split, sequence_length
-        self.row_length = sequence_length + 1
+    def __init__(self, split: Split, length: int, ahead: int = 1):
+        """length: R, tokens from one row to the next. ahead: how many more a row has."""
+        self._split, self._length = split, length
+        self._ahead = ahead
+        self.row_length = length + ahead
 
     def __len__(self) -> int:
-        return max(0, -(-(self._split.num_tokens - 1) // self._length))
+        shared = min(self._ahead, 1)  # a row of nothing but the last token would have no target
+        return max(0, -(-(self._split.num_tokens - shared) // self._length))
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         tokens, segments = self.read(np.array([index]))
@@ -35,21 +37,23 @@ class RowSource(grain.sources.RandomAccessDataSource):
 
         Segments count the documents of a row from 1; 0 is padding.
         """
-        num_tokens = self._split.num_tokens
+        num_tokens, width = self._split.num_tokens, self.row_length
         starts = rows.astype(np.int64) * self._length
-        stops = np.minimum(starts + self._length + 1, num_tokens)
+        stops = np.minimum(starts + width, num_tokens)
         parts = self._split.read_many(zip(starts.tolist(), stops.tolist(), strict=True))
-        tokens = np.full((len(rows), self._length + 1), PADDING, np.int32)
+        tokens = np.full((len(rows), width), PADDING, np.int32)
         for row, part in zip(tokens, parts, strict=True):
             row[: len(part)] = part
-        places = starts[:, None] + np.arange(self._length + 1)
+        places = starts[:, None] + np.arange(width)
         documents = np.searchsorted(self._split.offsets, places, side="right")
         segments = np.where(places < num_tokens, documents - documents[:, :1] + 1, 0)
         return tokens, segments.astype(np.int32)
 
 
 class BatchSource(grain.sources.RandomAccessDataSource):
-    """Element i is what one process holds of global batch i: (tokens, segments), int32 [n, S].
+    """Element i is what one process holds of global batch i: (tokens, segments, places).
+
+    int32 [n, S], int32 [n, S] and int64 [n]: a row's place among all rows of all batches.
 
     Args:
         sources: the rows, group by group: the sources of a group are read as one after another.
@@ -76,7 +80,7 @@ class BatchSource(grain.sources.RandomAccessDataSource):
             return -(-int(self._ends[0][-1]) // self._batch_size)
         return 2**43 // self._batch_size  # without end; see Schedule
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         places = index * self._batch_size + self._local_rows
         if self._schedule is None:
             groups, rows = np.zeros_like(places), places
@@ -96,7 +100,7 @@ class BatchSource(grain.sources.RandomAccessDataSource):
             mine = np.nonzero(which == i)[0]
             if len(mine):
                 tokens[mine], segments[mine] = source.read(within[mine])
-        return tokens, segments
+        return tokens, segments, places
 
     def _lengths(self, group: int) -> np.ndarray:
         return np.diff(self._ends[group], prepend=0)

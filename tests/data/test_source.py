@@ -5,7 +5,7 @@ import pytest
 
 from nanojaxlm.data.characters import character_store
 from nanojaxlm.data.input import DataConfig
-from nanojaxlm.data.objectives import CausalLM
+from nanojaxlm.data.objectives.fragments import next_token_batch
 from nanojaxlm.data.source import BatchSource, RowSource
 from nanojaxlm.data.stores import open_stores
 from nanojaxlm.errors import UserError
@@ -14,21 +14,24 @@ from nanojaxlm.token_store import TokenStore
 LENGTHS = [2, 30, 3, 2, 2, 17, 8, 64, 9, 2, 41]
 
 
-def oracle_rows(documents: list[np.ndarray], length: int) -> list[list[tuple[int, int]]]:
+def oracle_rows(
+    documents: list[np.ndarray], length: int, ahead: int = 1
+) -> list[list[tuple[int, int]]]:
     """Rows of (token, document) pairs, the last one short; no arithmetic on arrays."""
     stream = [(int(token), i) for i, document in enumerate(documents) for token in document]
     rows = []
-    while len(stream) > 1:
-        rows.append(stream[: length + 1])
+    while len(stream) > min(ahead, 1):
+        rows.append(stream[: length + ahead])
         stream = stream[length:]
     return rows
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 16, 179, 180, 1000])
-def test_rows_are_the_stream_cut_with_an_overlap_of_one(make_store, length):
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_rows_are_the_stream_cut_with_an_overlap(make_store, length, ahead):
     known = make_store("s", train=LENGTHS)
-    source = RowSource(known.store.split("train"), length)
-    wanted = oracle_rows(known.documents["train"], length)
+    source = RowSource(known.store.split("train"), length, ahead)
+    wanted = oracle_rows(known.documents["train"], length, ahead)
     assert len(source) == len(wanted)
     tokens, segments = source.read(np.arange(len(source)))
     for i, row in enumerate(wanted):
@@ -46,12 +49,12 @@ def test_every_token_is_a_target_once_an_epoch_and_counts_unless_it_begins_a_doc
 ):
     known = make_store("s", train=LENGTHS)
     source = RowSource(known.store.split("train"), length)
-    batch = CausalLM()(*source.read(np.arange(len(source))))
+    batch = next_token_batch(*source.read(np.arange(len(source))))
     stream = np.concatenate(known.documents["train"])
-    targets = np.asarray(batch.targets_BT).reshape(-1)
+    targets = np.asarray(batch.targets.tokens_BT).reshape(-1)
     assert (targets[: len(stream) - 1] == stream[1:]).all()
     assert not targets[len(stream) - 1 :].any()
-    counted = targets[np.asarray(batch.weights_BT).reshape(-1) == 1]
+    counted = targets[np.asarray(batch.targets.weights_BT).reshape(-1) == 1]
     np.testing.assert_array_equal(
         counted, np.concatenate([document[1:] for document in known.documents["train"]])
     )
@@ -60,17 +63,21 @@ def test_every_token_is_a_target_once_an_epoch_and_counts_unless_it_begins_a_doc
 def test_a_packed_document_reads_like_one_alone(make_store):
     """Its tokens, positions, targets and weights, within its segment, are those unpacked."""
     known = make_store("s", train=LENGTHS)
-    packed = CausalLM()(*RowSource(known.store.split("train"), 500).read(np.array([0])))
+    packed = next_token_batch(*RowSource(known.store.split("train"), 500).read(np.array([0])))
     for i, document in enumerate(known.documents["train"]):
-        alone = CausalLM()(document[None], np.ones((1, len(document)), np.int32))
+        alone = next_token_batch(document[None], np.ones((1, len(document)), np.int32))
         here = packed.decoder.segments_BT[0] == i + 1
         inside = np.flatnonzero(here)[:-1]  # its last token has no target of its own
         for name in ("tokens_BT", "positions_BT"):
             np.testing.assert_array_equal(
                 getattr(packed.decoder, name)[0, inside], getattr(alone.decoder, name)[0]
             )
-        np.testing.assert_array_equal(packed.targets_BT[0, inside], alone.targets_BT[0])
-        np.testing.assert_array_equal(packed.weights_BT[0, inside], alone.weights_BT[0])
+        np.testing.assert_array_equal(
+            packed.targets.tokens_BT[0, inside], alone.targets.tokens_BT[0]
+        )
+        np.testing.assert_array_equal(
+            packed.targets.weights_BT[0, inside], alone.targets.weights_BT[0]
+        )
 
 
 @pytest.mark.parametrize("lengths", [[], [2], [2, 2]])
@@ -89,7 +96,8 @@ def test_without_a_schedule_all_rows_come_in_order_and_then_padding(make_store):
         np.concatenate(part)
         for part in zip(*(batches[i] for i in range(len(batches))), strict=True)
     ]
-    for i, (tokens, segments) in enumerate(zip(*got, strict=True)):
+    for i, (tokens, segments, place) in enumerate(zip(*got, strict=True)):
+        assert place == i
         wanted = rows[i] if i < len(rows) else (np.zeros(9), np.zeros(9))
         np.testing.assert_array_equal(tokens, wanted[0])
         np.testing.assert_array_equal(segments, wanted[1])
