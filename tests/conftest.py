@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from nanojaxlm.batch import Batch, Stream
+from nanojaxlm.batch import Batch, Stream, Targets
 from nanojaxlm.model.config import AttentionConfig, FeedForwardConfig, ModelConfig, StackConfig
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.sharding import MeshConfig, make_mesh
@@ -52,13 +52,14 @@ def one_device() -> Mesh:
 
 @pytest.fixture(scope="session")
 def tiny_config() -> Callable[..., ModelConfig]:
-    """tiny_config(window=4, scan=False, …): a model of 2 layers, a field of any level overridden.
+    """tiny_config(kind="encoder", window=4, scan=False, …): a model of 2 layers a stack, a field of
+    any level overridden, in both stacks; kind: decoder, the default, encoder, or encoder_decoder.
 
     Grouped queries, a width that is not heads * head_dim, and no two equal sizes, so that no
     mistaken axis goes unseen.
     """
 
-    def make(**overrides: Any) -> ModelConfig:
+    def make(kind: str = "decoder", **overrides: Any) -> ModelConfig:
         def of(cls: type, **defaults: Any) -> Any:
             names = cls.__dataclass_fields__  # type: ignore[attr-defined]
             given = {name: overrides.pop(name) for name in list(overrides) if name in names}
@@ -66,8 +67,9 @@ def tiny_config() -> Callable[..., ModelConfig]:
 
         attention = of(AttentionConfig, num_heads=4, num_kv_heads=2, head_dim=8)
         feed_forward = of(FeedForwardConfig, hidden=20)
-        decoder = of(StackConfig, num_layers=2, attention=attention, feed_forward=feed_forward)
-        config = of(ModelConfig, d_model=16, vocab_size=50, dtype="float32", decoder=decoder)
+        stack = of(StackConfig, num_layers=2, attention=attention, feed_forward=feed_forward)
+        stacks = {name: stack for name in kind.split("_")}
+        config = of(ModelConfig, d_model=16, vocab_size=50, dtype="float32", **stacks)
         assert not overrides, f"no such fields: {sorted(overrides)}"
         return config
 
@@ -98,24 +100,48 @@ def random_params(one_device: Mesh) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def packed_batch() -> Callable[..., Batch]:
-    """packed_batch(B, T, V, seed): rows of 1 to 3 documents and padding, so target counts differ
-    from row to row."""
+    """packed_batch(B, T, V, seed, kind="decoder"): rows of 1 to 3 documents and padding, so target
+    counts differ from row to row.
 
-    def make(batch_size: int, length: int, vocab_size: int, seed: int = 0) -> Batch:
-        rng = np.random.default_rng(seed)
-        shape = (batch_size, length)
+    kind: decoder: next tokens; encoder: a third of the tokens, at random; encoder_decoder: next
+    tokens, with as many documents in an encoder's rows, which are a third longer. num_future: that
+    many targets more, 2, 3, … tokens ahead.
+    """
+
+    def documents(rng: np.random.Generator, batch_size: int, length: int, vocab_size: int):
         tokens = rng.integers(0, vocab_size, (batch_size, length + 1)).astype(np.int32)
-        positions, segments = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        positions, segments = np.zeros((2, batch_size, length), np.int32)
         for row in range(batch_size):
             used = length - row * length // (2 * batch_size)
             cuts = np.sort(rng.choice(np.arange(1, used), row % 3, replace=False))
             for i, (start, stop) in enumerate(zip([0, *cuts], [*cuts, used], strict=True)):
                 segments[row, start:stop] = i + 1
                 positions[row, start:stop] = np.arange(stop - start)
-        following = np.concatenate([segments[:, 1:], np.zeros((batch_size, 1), np.int32)], axis=1)
-        weights = ((segments == following) & (segments > 0)).astype(np.float32)
-        stream = Stream(tokens[:, :-1] * (segments > 0), positions, segments)
-        return Batch(stream, tokens[:, 1:] * (weights > 0), weights)
+        return tokens, Stream(tokens[:, :-1] * (segments > 0), positions, segments)
+
+    def ahead(tokens: np.ndarray, segments: np.ndarray, k: int) -> Targets:
+        missing = ((0, 0), (0, k))
+        weights = (segments == np.pad(segments, missing)[:, k:]) & (segments > 0)
+        targets = np.pad(tokens, missing)[:, k : segments.shape[1] + k] * weights
+        return Targets(targets.astype(np.int32), weights.astype(np.float32))
+
+    def make(
+        batch_size: int,
+        length: int,
+        vocab_size: int,
+        seed: int = 0,
+        kind: str = "decoder",
+        num_future: int = 0,
+    ) -> Batch:
+        rng = np.random.default_rng(seed)
+        tokens, stream = documents(rng, batch_size, length, vocab_size)
+        if kind == "encoder":
+            chosen = (rng.random((batch_size, length)) < 1 / 3) & (stream.segments_BT > 0)
+            return Batch(Targets(tokens[:, 1:] * chosen, chosen.astype(np.float32)), None, stream)
+        targets, *future = (ahead(tokens, stream.segments_BT, 1 + k) for k in range(1 + num_future))
+        _, read = documents(rng, batch_size, length * 4 // 3, vocab_size)
+        encoder = read if kind == "encoder_decoder" else None
+        return Batch(targets, stream, encoder, tuple(future))
 
     return make
 

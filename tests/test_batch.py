@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from nanojaxlm.batch import Batch, Stream, fingerprint, fingerprint_hex
+from nanojaxlm.batch import Batch, Stream, Targets, fingerprint, fingerprint_hex
 from nanojaxlm.sharding import MeshConfig, batch_sharding, make_mesh
 
 hashed = jax.jit(fingerprint)
@@ -14,9 +14,16 @@ hashed = jax.jit(fingerprint)
 
 @pytest.fixture
 def batch() -> Batch:
+    """Of all that a batch can hold; the encoder's rows are longer."""
     rng = np.random.default_rng(0)
-    integers = rng.integers(0, 1000, (4, 8, 16)).astype(np.int32)
-    return Batch(Stream(*integers[:3]), integers[3], rng.random((8, 16)).astype(np.float32))
+
+    def integers(count: int, length: int = 16) -> np.ndarray:
+        return rng.integers(0, 1000, (count, 8, length)).astype(np.int32)
+
+    def targets() -> Targets:
+        return Targets(integers(1)[0], rng.random((8, 16)).astype(np.float32))
+
+    return Batch(targets(), Stream(*integers(4)), Stream(*integers(3, 20)), (targets(),))
 
 
 def of(batch: Batch) -> tuple[int, int]:
@@ -24,11 +31,11 @@ def of(batch: Batch) -> tuple[int, int]:
     return first, second
 
 
-def rebuilt(leaves: list[np.ndarray]) -> Batch:
-    return Batch(Stream(*leaves[:3]), *leaves[3:])
+def rebuilt(batch: Batch, leaves: list[np.ndarray]) -> Batch:
+    return jax.tree.unflatten(jax.tree.structure(batch), leaves)
 
 
-@pytest.mark.parametrize("array", range(5))
+@pytest.mark.parametrize("array", range(11))
 def test_any_one_element_changes_both_halves(batch: Batch, array: int):
     before = of(batch)
     rng = np.random.default_rng(array)
@@ -36,21 +43,23 @@ def test_any_one_element_changes_both_halves(batch: Batch, array: int):
         leaves = [leaf.copy() for leaf in jax.tree.leaves(batch)]
         row, column = rng.integers(0, 8), rng.integers(0, 16)
         leaves[array][row, column] += 1
-        after = of(rebuilt(leaves))
+        after = of(rebuilt(batch, leaves))
         assert before[0] != after[0] and before[1] != after[1]
 
 
 def test_the_same_values_elsewhere_are_another_batch(batch: Batch):
     """A sum alone would not see a swap: of rows, of columns, of two elements, of two arrays."""
     leaves = jax.tree.leaves(batch)
-    swapped_elements = batch.targets_BT.copy()
-    swapped_elements[0, 0], swapped_elements[3, 5] = batch.targets_BT[3, 5], batch.targets_BT[0, 0]
+    tokens = batch.targets.tokens_BT
+    swapped_elements = tokens.copy()
+    swapped_elements[0, 0], swapped_elements[3, 5] = tokens[3, 5], tokens[0, 0]
     others = [
-        rebuilt([leaf[::-1] for leaf in leaves]),
-        rebuilt([leaf[:, ::-1] for leaf in leaves]),
-        rebuilt([leaf[:, [1, 0, *range(2, 16)]] for leaf in leaves]),
-        rebuilt([*leaves[:3], swapped_elements, leaves[4]]),
-        rebuilt([leaves[3], *leaves[1:3], leaves[0], leaves[4]]),
+        rebuilt(batch, [leaf[::-1] for leaf in leaves]),
+        rebuilt(batch, [leaf[:, ::-1] for leaf in leaves]),
+        rebuilt(batch, [leaf[:, [1, 0, *range(2, leaf.shape[1])]] for leaf in leaves]),
+        rebuilt(batch, [swapped_elements, *leaves[1:]]),
+        rebuilt(batch, [leaves[2], leaves[1], leaves[0], *leaves[3:]]),
+        batch._replace(decoder=batch.encoder, encoder=batch.decoder),
     ]
     assert len({of(batch), *map(of, others)}) == 1 + len(others)
 
@@ -64,8 +73,9 @@ def test_the_layout_on_devices_does_not_matter(batch: Batch):
 def test_the_hash_is_the_one_of_its_description():
     """Whoever changes the mix makes old and new metrics files incomparable."""
     grid = np.arange(6, dtype=np.int32).reshape(2, 3)
-    arrays = [grid, grid, grid, grid, grid.astype(np.float32) / 2]
-    text = fingerprint_hex(fingerprint(rebuilt(arrays)))
+    arrays = [grid, grid.astype(np.float32) / 2, grid, grid, grid]
+    batch = Batch(Targets(*arrays[:2]), Stream(*arrays[2:]))
+    text = fingerprint_hex(fingerprint(batch))
     assert re.fullmatch("[0-9a-f]{16}", text)
     assert text == numpy_hash(arrays)
 

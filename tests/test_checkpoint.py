@@ -111,7 +111,7 @@ def test_on_disk_each_layer_is_alone_and_there_is_no_stacked_array(tmp_path, tin
         f"{place}/layer_{i}/attention/q/kernel": (16, 4, 8) for place in places for i in range(3)
     }
     assert not any("layers" in name.split("/") for name in found)
-    q = np.asarray(state.params["decoder"]["layers"]["attention"]["q"]["kernel"])
+    q = np.asarray(state.params["decoder"]["layers"]["layer_0"]["attention"]["q"]["kernel"])
     on_disk = to_disk(state)["params"]["decoder"]
     for i in range(3):
         np.testing.assert_array_equal(on_disk[f"layer_{i}"]["attention"]["q"]["kernel"], q[i])
@@ -194,7 +194,7 @@ def test_a_checkpoint_of_another_model_names_the_first_array_that_differs(tmp_pa
     for change, words in (
         ({"hidden": 24}, r"layer_0/feed_forward/\S+ has shape .*20.* wants .*24"),
         ({"num_layers": 3}, "no array .*layer_2/"),
-        ({"qk_norm": True}, "no array .*layer_0/attention/._norm/scale"),
+        ({"qk_norm": "head"}, "no array .*layer_0/attention/._norm/scale"),
         ({"vocab_size": 51}, r"embed\S* has shape \(50, 16\), the config wants \(51, 16\)"),
     ):
         with pytest.raises(UserError, match=words):

@@ -96,7 +96,7 @@ def test_the_scan_axis_shifts_what_a_box_says_and_leaves_again():
 @pytest.mark.parametrize("scan", [True, False])
 @pytest.mark.parametrize("tied", [True, False])
 def test_every_parameter_has_a_rule_for_each_axis(tiny_config, scan: bool, tied: bool):
-    model = Transformer(tiny_config(scan=scan, tie_embeddings=tied, qk_norm=True))
+    model = Transformer(tiny_config(scan=scan, tie_embeddings=tied, qk_norm="head"))
     boxes = jax.tree.leaves(parameter_boxes(model), is_leaf=lambda x: isinstance(x, Named))
     assert len(boxes) == (11 if scan else 2 * 11) + (2 if tied else 3)
     for box in boxes:
@@ -106,7 +106,9 @@ def test_every_parameter_has_a_rule_for_each_axis(tiny_config, scan: bool, tied:
 
 def test_a_size_that_does_not_divide_names_the_parameter(tiny_config):
     boxes = parameter_boxes(Transformer(tiny_config()))  # 2 kv heads over 4 devices
-    with pytest.raises(UserError, match=r"decoder/layers/attention/\w/kernel .*does not split"):
+    with pytest.raises(
+        UserError, match=r"decoder/layers/layer_0/attention/\w/kernel .*does not split"
+    ):
         abstract_params(boxes, make_mesh(MeshConfig(data=2, tensor=4)))
 
 
@@ -115,5 +117,5 @@ def test_describe_has_a_line_for_each_parameter(tiny_config):
     params = abstract_params(boxes, make_mesh(MeshConfig(data=2, fsdp=2, tensor=2)))
     lines = describe(params).splitlines()
     assert len(lines) == len(jax.tree.leaves(params))
-    wanted = "decoder/layers/attention/q/kernel  (2, 16, 4, 8)"
+    wanted = "decoder/layers/layer_0/attention/q/kernel  (2, 16, 4, 8)"
     assert any(wanted in line and "'fsdp', 'tensor'" in line for line in lines)

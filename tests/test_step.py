@@ -130,9 +130,9 @@ def test_the_report_is_of_the_batch_and_of_the_parameters_before_the_step(
     report = on_one_device["AdamW"][1][0]
     logits = np.asarray(jax.jit(model.apply)({"params": params}, batch.decoder), np.float64)
     log_z = np.log(np.exp(logits).sum(axis=-1))
-    target = np.take_along_axis(logits, batch.targets_BT[..., None], axis=-1)[..., 0]
-    w = batch.weights_BT
-    expected = [((log_z - target) * w).sum(), (log_z**2 * w).sum(), w.sum()]
+    target = np.take_along_axis(logits, batch.targets.tokens_BT[..., None], axis=-1)[..., 0]
+    w = batch.targets.weights_BT
+    expected = [((log_z - target) * w).sum(), (log_z**2 * w).sum(), w.sum(), 0.0]
     np.testing.assert_allclose(report.sums, expected, rtol=1e-5)
     gradient = jax.grad(partial(batch_loss, model, LOSS), has_aux=True)
     grads, _ = jax.jit(gradient)(params, batch)
@@ -176,13 +176,17 @@ def test_a_batch_without_targets_decays_and_nothing_else(compiled, batches, one_
     """All weights zero: the count divides as 1, no gradient is NaN, norms stay as they were."""
     step, start, mesh = compiled(ADAMW, one_device)
     before = start().params
-    empty = batches[0]._replace(weights_BT=np.zeros_like(batches[0].weights_BT))
+    targets = batches[0].targets
+    nothing = targets._replace(weights_BT=np.zeros_like(targets.weights_BT))
+    empty = batches[0]._replace(targets=nothing)
     with use_mesh(mesh):
         state, report = step(start(), empty)
     assert report.sums.count == 0
     decayed = (1 - 0.01 * ADAMW.weight_decay) * before["embed"]["embedding"]
     np.testing.assert_allclose(state.params["embed"]["embedding"], decayed, rtol=1e-6)
-    jax.tree.map(np.testing.assert_array_equal, state.params["final_norm"], before["final_norm"])
+    jax.tree.map(
+        np.testing.assert_array_equal, *(p["decoder"]["final_norm"] for p in (state.params, before))
+    )
 
 
 # --- Accumulation
@@ -193,7 +197,7 @@ def test_micro_batches_add_up_to_the_undivided_batch(
     run, on_one_device, one_device, model, batches, random_params
 ):
     """Rows differ in their targets, so a mean of the micro-batches' means would be another."""
-    counts = batches[0].weights_BT.reshape(2, 4, -1).sum(axis=(0, 2))
+    counts = batches[0].targets.weights_BT.reshape(2, 4, -1).sum(axis=(0, 2))
     assert len(set(counts.tolist())) == 4
     accumulated = run(ADAMW, one_device, 4)
     assert_same_training(accumulated, on_one_device["AdamW"], random_params(model), 1e-3)
@@ -250,5 +254,6 @@ def test_evaluation_sums_the_loss_and_the_bytes_of_the_targets(
     sums = eval_step(params, batch)
     _, expected = jax.jit(partial(batch_loss, model, LOSS))(params, batch)
     np.testing.assert_allclose(sums.nll, expected.nll, rtol=1e-6)
-    assert sums.count == batch.weights_BT.sum()
-    assert sums.num_bytes == (bytes_per_token[batch.targets_BT] * batch.weights_BT).sum()
+    tokens, weights = batch.targets
+    assert sums.count == weights.sum()
+    assert sums.num_bytes == (bytes_per_token[tokens] * weights).sum()
