@@ -6,6 +6,7 @@ its start. Read here by hand, so that the exporter's library is not its own witn
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +139,8 @@ def _read_header(file: Path) -> dict[str, _Place]:
     try:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
+            if length > file.stat().st_size:
+                raise ValueError(f"its first 8 bytes tell of {length} more")
             header = json.loads(stream.read(length))
     except FileNotFoundError:
         raise UserError(f"{file} does not exist; weights are read from safetensors only") from None
@@ -151,5 +154,7 @@ def _read_header(file: Path) -> dict[str, _Place]:
             continue  # a buffer of integers, say position_ids: no weight
         start, end = entry["data_offsets"]
         shape = tuple(entry["shape"])
+        if end - start != math.prod(shape) * np.dtype(DTYPES[entry["dtype"]]).itemsize:
+            raise UserError(f"{file}: the bytes of {name} do not fit its shape {list(shape)}")
         places[name] = _Place(file, entry["dtype"], shape, 8 + length + start, end - start)
     return places
