@@ -1,20 +1,25 @@
 """Objectives: what the model reads, what it predicts, and which predictions count."""
 
 from nanojaxlm.data.objectives.causal import CausalLM, NextTokens
-from nanojaxlm.data.objectives.denoisers import UL2, MixtureOfDenoisers
-from nanojaxlm.data.objectives.denoising import Denoiser
+from nanojaxlm.data.objectives.infilling import FillInTheMiddle
 from nanojaxlm.data.objectives.masked import MaskedLM
-from nanojaxlm.data.objectives.spans import SpanCorruption
+from nanojaxlm.data.objectives.mixture import Mixture, SingleObjective
+from nanojaxlm.data.objectives.prefix import PrefixLM
+from nanojaxlm.data.objectives.sentinels import Denoiser
+from nanojaxlm.data.objectives.spans import UL2, MixtureOfDenoisers, SpanCorruption
 
-Objective = CausalLM | NextTokens | MaskedLM | SpanCorruption | MixtureOfDenoisers
+Objective = SingleObjective | Mixture
 
 __all__ = [
     "UL2",
     "CausalLM",
     "Denoiser",
+    "FillInTheMiddle",
     "MaskedLM",
+    "Mixture",
     "MixtureOfDenoisers",
     "NextTokens",
     "Objective",
+    "PrefixLM",
     "SpanCorruption",
 ]

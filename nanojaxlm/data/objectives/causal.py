@@ -51,7 +51,8 @@ class NextTokens:
         return Lengths(sequence_length, self.num_tokens, None, sequence_length)
 
     def batch(self, rows: Rows, setting: Setting) -> Batch:
-        tokens_BS, segments_BS, length = rows.tokens_BS, rows.segments_BS, setting.sequence_length
+        tokens_BS, segments_BS = rows.tokens_BS, rows.segments_BS
+        length = tokens_BS.shape[1] - self.num_tokens
         near = next_token_batch(tokens_BS[:, : length + 1], segments_BS[:, : length + 1])
         future = (
             targets_ahead(tokens_BS, segments_BS, ahead, length)

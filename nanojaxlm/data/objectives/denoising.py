@@ -5,8 +5,6 @@ with noise w2 w3 and w7, sentinels X Y:
     inputs  w0 w1 X w4 w5 w6 Y w8 w9      targets  X w2 w3 Y w7 EOS
 """
 
-import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -29,119 +27,9 @@ from nanojaxlm.data.objectives.rows import (
     find_bodies,
     find_pieces,
 )
+from nanojaxlm.data.objectives.sentinels import Denoiser
 
-LAYOUTS = ("encoder", "prefix")  # inputs to an encoder; inputs before the targets in a decoder
 _SLOT_BITS, _RANDOM_BITS = 20, 22  # of the 64 of a word, the rest are the piece
-_MULTIPLE = 8  # of the decoder's length, for the hardware's lanes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Denoiser:
-    """density: the part of a document's tokens that is noise. mean_length: of a span of it, tokens;
-    None = one span, at the document's end. mode: the token that tells the model, "" = none."""
-
-    density: float
-    mean_length: float | None
-    mode: str = ""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.density < 1:
-            raise ValueError(f"density must be between 0 and 1, got {self.density}; 0.15 is usual")
-        if self.mean_length is not None and not 1 <= self.mean_length < math.inf:
-            raise ValueError(f"mean_length must be >= 1 token, got {self.mean_length}; 3 is usual")
-
-    def most(self, length: int) -> tuple[int, int]:
-        """The most noise tokens and spans in a document of `length` tokens."""
-        noise = min(length, math.ceil(self.density * length))
-        return noise, 1 if self.mean_length is None else math.ceil(noise / self.mean_length)
-
-
-class Sentinels(NamedTuple):
-    """Sentinel i of a document has id first + i * step, i < number."""
-
-    first: int
-    step: int
-    number: int
-
-
-def check_layout(layout: str, decoder_length: int | None) -> None:
-    """Raises:
-    ValueError: an unknown layout, or a decoder_length that it does not take.
-    """
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
-    if decoder_length is not None and layout != "encoder":
-        raise ValueError(
-            f"decoder_length={decoder_length} is of layout='encoder'; leave it None, "
-            "sequence_length is the decoder's"
-        )
-
-
-def check_sentinels(num_sentinels: int, first: int | None, step: int) -> None:
-    """Raises:
-    ValueError: no sentinel, or one of an id below 0.
-    """
-    if num_sentinels < 1:
-        raise ValueError(f"num_sentinels must be >= 1, got {num_sentinels}; 100 is usual")
-    if step == 0 or (first is None and step != 1):
-        raise ValueError(
-            f"sentinel_step must not be 0, and 1 without first_sentinel, got {step}; T5's own "
-            "vocabulary has -1"
-        )
-    if first is not None and min(first, first + (num_sentinels - 1) * step) < 0:
-        raise ValueError(
-            f"{num_sentinels} sentinels from first_sentinel={first} by steps of {step} fall below "
-            "id 0; lower num_sentinels"
-        )
-
-
-def sentinel_names(num_sentinels: int, first: int | None) -> tuple[str, ...]:
-    """T5's names; none where the vocabulary has the ids already."""
-    return () if first is not None else tuple(f"<extra_id_{i}>" for i in range(num_sentinels))
-
-
-def denoising_lengths(
-    denoisers: tuple[Denoiser, ...],
-    num_sentinels: int,
-    layout: str,
-    decoder_length: int | None,
-    sequence_length: int,
-) -> Lengths:
-    """Sizes that any single document fits, with room for the roundings of some more.
-
-    Raises:
-        ValueError: too few sentinels or tokens.
-    """
-    spare = max(2, sequence_length // 32)
-    row = sequence_length - any(denoiser.mode for denoiser in denoisers)
-    while layout == "prefix" and row > 0:
-        if row + 2 * _most_spans(denoisers, row) + spare <= sequence_length:
-            break
-        row -= 1
-    if row < 1:
-        raise ValueError(
-            f"sequence_length={sequence_length} has no room for the sentinels; raise it"
-        )
-    if (spans := _most_spans(denoisers, row)) > num_sentinels:
-        raise ValueError(
-            f"num_sentinels={num_sentinels} are too few for the {spans} spans of a document of "
-            f"{row} tokens; raise num_sentinels or mean_length, or lower sequence_length"
-        )
-    if layout == "prefix":
-        return Lengths(row, 0, None, sequence_length)
-    needed = max(sum(denoiser.most(row)) for denoiser in denoisers) + 1
-    if decoder_length is None:
-        decoder_length = -(-(needed + spare) // _MULTIPLE) * _MULTIPLE
-    elif decoder_length < needed:
-        raise ValueError(
-            f"decoder_length={decoder_length} is below the {needed} that a document of {row} "
-            "tokens takes; raise it, or leave it None"
-        )
-    return Lengths(row, 0, sequence_length, decoder_length)
-
-
-def _most_spans(denoisers: tuple[Denoiser, ...], length: int) -> int:
-    return max(denoiser.most(length)[1] for denoiser in denoisers)
 
 
 class Spans(NamedTuple):
@@ -160,16 +48,18 @@ def denoise(
     setting: Setting,
     denoisers: tuple[Denoiser, ...],
     weights: tuple[float, ...],
-    sentinels: Sentinels,
+    sentinels_K: np.ndarray,
     mode_ids: tuple[int, ...],
     layout: str,
     lengths: Lengths,
 ) -> Batch:
     """The batch; each document has a denoiser drawn by weight.
 
-    mode_ids: of each denoiser, -1 = none. A document of which nothing is noise is an input without
-    targets and mode. Where the documents of a row make more than fits, spans at the end of a random
-    order of the documents are left as they are: nothing is ever lost.
+    sentinels_K: ids. mode_ids: of each denoiser, -1 = none.
+
+    A document of which nothing is noise is an input without targets and mode. Where the documents
+    of a row make more than fits, spans at the end of a random order of the documents are left as
+    they are: nothing is ever lost.
     """
     pieces = find_pieces(rows.segments_BS)
     bodies = find_bodies(pieces, rows.tokens_BS, setting.vocabulary)
@@ -181,7 +71,9 @@ def denoise(
     modes_P = np.array(mode_ids, np.int64)[which_P]
     spans = _draw_spans(rows, pieces, bodies, denoisers, which_P)
     spans = _fitting(rows, pieces, spans, modes_P, layout, lengths)
-    inputs, targets = _fragments(rows, pieces, spans, modes_P, sentinels, setting.vocabulary.eos_id)
+    inputs, targets = _fragments(
+        rows, pieces, spans, modes_P, sentinels_K, setting.vocabulary.eos_id
+    )
     if layout == "prefix":
         both = Fragments(*map(np.concatenate, zip(inputs[0], targets[0], strict=True)))
         order = np.argsort(np.concatenate([inputs[1], targets[1]]), kind="stable")
@@ -222,8 +114,8 @@ def _draw_spans(
     places_P = np.where(noise_P > 0, kept_P + 1, 0)
     pieces_Q, cuts_Q = _choose(draws, Purpose.CUTS, at, noise_P, number_P, first_P)
     _, gaps_Q = _choose(draws, Purpose.GAPS, at, places_P, number_P, last_P)
-    ends_Q = np.append(cuts_Q[1:], 0)
-    ends_Q[np.append(pieces_Q[1:] != pieces_Q[:-1], True)[: len(ends_Q)]] = noise_P[noise_P > 0]
+    last_Q = np.diff(pieces_Q, append=-1) != 0
+    ends_Q = np.where(last_Q, noise_P[pieces_Q], np.roll(cuts_Q, -1))
     return Spans(pieces_Q, columns_P[pieces_Q] + gaps_Q + cuts_Q, ends_Q - cuts_Q)
 
 
@@ -272,7 +164,7 @@ def _fitting(
     if layout == "prefix":  # a sentinel in the inputs and one in the targets, and the EOS at last
         assert lengths.decoder is not None
         costs_KQ = np.stack([2 + first_Q + modes_Q])
-        room_KB = np.stack([lengths.decoder + 1 - used_B])
+        room_KB = np.stack([lengths.decoder - used_B])
     else:  # inputs become no more, but by modes
         assert lengths.encoder is not None and lengths.decoder is not None
         costs_KQ = np.stack([modes_Q + 1 - spans.lengths_Q, spans.lengths_Q + 1 + first_Q])
@@ -293,7 +185,7 @@ def _fragments(
     pieces: Pieces,
     spans: Spans,
     modes_P: np.ndarray,
-    sentinels: Sentinels,
+    sentinels_K: np.ndarray,
     eos_id: int,
 ) -> tuple[tuple[Fragments, np.ndarray], tuple[Fragments, np.ndarray]]:
     """Inputs and targets, each with the pieces that the fragments are of; targets are marked.
@@ -312,7 +204,7 @@ def _fragments(
     kept_from_R = np.append(0, columns_R[:-1] + lengths_R[:-1])[: len(pieces_R)]
     kept_from_R[starts_P] = pieces.columns_P
     corrupted_R = number_P[pieces_R] > 0
-    ids_R = ~np.where(tail_R, eos_id, sentinels.first + which_R * sentinels.step)
+    ids_R = ~np.where(tail_R, eos_id, sentinels_K[np.where(tail_R, 0, which_R)])
     row_R = pieces.rows_P[pieces_R]
     base_R = row_R * rows.tokens_BS.shape[1]
     modes_R = modes_P[pieces_R]

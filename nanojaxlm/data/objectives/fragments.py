@@ -9,6 +9,8 @@ from nanojaxlm.data.objectives.rows import stream_of
 
 PADDING = 0  # the token in padding; segment 0 says that it is none
 
+LAYOUTS = ("encoder", "prefix")  # inputs to an encoder; inputs before the targets in a decoder
+
 
 class Fragments(NamedTuple):
     """In the order in which they are put together; int64 [F] each, but marks.
@@ -58,6 +60,12 @@ def assemble(tokens_BS: np.ndarray, fragments: Fragments, width: int) -> Assembl
 def interleave(*columns: np.ndarray) -> np.ndarray:
     """[a0 a1 …], [b0 b1 …] -> [a0 b0 a1 b1 …]."""
     return np.stack(np.broadcast_arrays(*columns), axis=-1).reshape(-1)
+
+
+def check_layout(layout: str) -> None:
+    """Raises a ValueError at an unknown one."""
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
 
 
 def encoder_decoder_batch(inputs: Assembled, targets: Assembled, start_id: int) -> Batch:
