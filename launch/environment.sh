@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The environment that every script of launch/ runs in; sourced, not run.
 #
-# `prepare_environment EXTRA` makes .venv in the repository's root, or takes the one that is there,
+# `prepare_environment EXTRA…` makes .venv in the repository's root, or takes the one that is there,
 # and sets `venv_python`. EXTRA is "" or an extra of setup.cfg. A stamp in .venv says what it was
 # made from (setup.cfg, pyproject.toml, this file, the place of the checkout, Python's version): a
 # second call that finds the same installs nothing.
@@ -98,13 +98,16 @@ read_stamp() {
   } <"$stamp" || true
 }
 
-# True if .venv runs and was made from the same files, at least with the extra $1.
+# True if .venv runs and was made from the same files, at least with the extras "$@".
 environment_is_ready() {
+  local extra
   read_stamp
   [[ -n $stamped_version && $stamped_key == "$(environment_key)" ]] || return 1
   [[ $stamped_version == "$(supported_version "$venv_python")" ]] || return 1
   [[ -z ${PYTHON:-} || $stamped_version == "$(supported_version "$PYTHON")" ]] || return 1
-  [[ -z $1 || " $stamped_extras " == *" $1 "* ]]
+  for extra in "$@"; do
+    [[ -z $extra || " $stamped_extras " == *" $extra "* ]] || return 1
+  done
 }
 
 # True if .venv may be installed into: it runs, is of the wanted version, and was not copied here
@@ -151,12 +154,18 @@ make_venv() {
   fi
 }
 
+# Sets pip to the command that installs into .venv: its own, else that of the interpreter $1.
+find_pip() {
+  pip=("$venv_python" -m pip)
+  "${pip[@]}" --version &>/dev/null || pip=("$1" -m pip --python "$venv_python")
+}
+
 # Installs "$@" into .venv: with uv where there is one or pip can fetch it, else with pip. $1 is
 # the interpreter whose pip serves a .venv that has none.
 install_with() {
-  local base_python=$1 uv cache pip=("$venv_python" -m pip)
+  local base_python=$1 uv cache pip
   shift
-  "${pip[@]}" --version &>/dev/null || pip=("$base_python" -m pip --python "$venv_python")
+  find_pip "$base_python"
   uv=$(command -v uv || true)
   if [[ -z $uv ]]; then
     "${pip[@]}" install --quiet uv || say "environment: uv cannot be had here; going on with pip"
@@ -171,10 +180,43 @@ install_with() {
   "${pip[@]}" install --quiet "$@"
 }
 
+# True if what pip would install for "$@" holds neither CUDA nor a GPU's compiler. pip reads the
+# packages' metadata for that and installs nothing.
+is_free_of_cuda() {
+  "${pip[@]}" install --dry-run --quiet --report - "$@" 2>/dev/null | "$venv_python" -c '
+import json, sys
+names = [package["metadata"]["name"].lower() for package in json.load(sys.stdin)["install"]]
+sys.exit(any(name.startswith(("nvidia", "cuda", "triton")) for name in names))
+' 2>/dev/null
+}
+
+# Installs a CPU build of torch into .venv, with pip: where the index that pip reads has one, from
+# there, else from the index of torch's makers. The usual one for Linux pulls gigabytes of CUDA.
+install_cpu_torch() {
+  local pip wanted=torch==2.13.0 makers=https://download.pytorch.org/whl/cpu
+  find_pip "$1"
+  if ! "${pip[@]}" --version &>/dev/null; then # a .venv that uv made for a Python without pip
+    install_with "$1" pip || return
+    find_pip "$1"
+  fi
+  if "$venv_python" -c 'import torch, sys; sys.exit(torch.version.cuda is not None)' 2>/dev/null; then
+    return
+  fi
+  say "environment: installing a CPU build of torch"
+  if is_free_of_cuda "$wanted"; then
+    "${pip[@]}" install --quiet "$wanted" || fail "$wanted could not be installed; see above"
+  else
+    "${pip[@]}" install --quiet --retries 1 --timeout 20 --index-url "$makers" "$wanted" ||
+      fail "no CPU build of $wanted for Python $(supported_version "$venv_python") can be had," \
+        "neither from pip's own index nor from $makers; put its wheel where pip finds it" \
+        "(PIP_FIND_LINKS=FOLDER), or choose another interpreter (PYTHON=…)"
+  fi
+}
+
 prepare_environment() {
-  local extra=$1 extras before passed base_python version target=.
+  local extra extras before passed base_python version target=.
   cd -- "$repository" || exit
-  if environment_is_ready "$extra"; then
+  if environment_is_ready "$@"; then
     say "environment: $venv is up to date"
     return
   fi
@@ -185,7 +227,7 @@ prepare_environment() {
   if command -v flock >/dev/null && ! flock --nonblock 9; then
     say "environment: another call is making $venv; waiting for it"
     flock 9
-    if environment_is_ready "$extra"; then
+    if environment_is_ready "$@"; then
       exec 9<&-
       return
     fi
@@ -198,17 +240,22 @@ prepare_environment() {
   fi
   version=$(supported_version "$base_python")
   pip_settings_for_uv "$base_python"
-  extras=$extra
   if venv_is_sound; then
     # An extra that was installed stays: the scripts take turns without undoing each other.
     extras=$stamped_extras
-    [[ -z $extra || " $extras " == *" $extra "* ]] || extras="${extras:+$extras }$extra"
+    for extra in "$@"; do
+      [[ -z $extra || " $extras " == *" $extra "* ]] || extras="${extras:+$extras }$extra"
+    done
   else
+    extras="$*"
     say "environment: making $venv with Python $version ($(command -v "$base_python"))"
     make_venv "$base_python"
   fi
   rm -f -- "$stamp"
   [[ -z $extras ]] || target=".[${extras// /,}]"
+  if [[ " $extras " == *" interop "* ]]; then
+    install_cpu_torch "$base_python"
+  fi
   say "environment: installing $target and what it needs"
   install_with "$base_python" -e "$target" ||
     fail "the packages could not be installed; the lines above say why (can this machine reach" \

@@ -6,12 +6,14 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/environment.sh"
 
 usage() {
   cat <<'TEXT'
-usage: launch/test.sh [--fast] [--setup-only] [PYTEST_ARGUMENT…]
+usage: launch/test.sh [--fast] [--interop] [--setup-only] [PYTEST_ARGUMENT…]
 
 Makes .venv with the test extra (a second call reuses it), then runs ruff format --check,
 ruff check, pyright and pytest on all cores. Exit code 0 if all of them pass.
 
   --fast        leave out the tests marked slow
+  --interop     install transformers and a CPU build of torch (200 MB), and run the tests that
+                compare with them too; without it, the last line says how many were left out
   --setup-only  stop when the environment is ready
   --help        this text
 
@@ -21,6 +23,7 @@ TEXT
 }
 
 setup_only=false
+extras=(test)
 pytest_arguments=()
 while (($#)); do
   case $1 in
@@ -29,6 +32,10 @@ while (($#)); do
       exit 0
       ;;
     --setup-only) setup_only=true ;;
+    --interop)
+      extras+=(interop)
+      pytest_arguments+=(--interop)
+      ;;
     --fast) pytest_arguments+=(-m "not slow") ;;
     --)
       shift
@@ -50,7 +57,7 @@ while (($#)); do
   shift
 done
 
-prepare_environment test
+prepare_environment "${extras[@]}"
 if $setup_only; then
   exit 0
 fi

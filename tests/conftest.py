@@ -1,6 +1,7 @@
-"""What every test shares: 8 CPU devices, strict promotion, small models, and the developers' data
-where it is."""
+"""What every test shares: 8 CPU devices, strict promotion, small models, the developers' data where
+it is, and which tests run."""
 
+import importlib.util
 import os
 import random
 import subprocess
@@ -26,6 +27,47 @@ ROOT = Path(__file__).resolve().parents[1]
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--interop", action="store_true", help="run the tests that need transformers and torch too"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    missing = [name for name in ("torch", "transformers") if not importlib.util.find_spec(name)]
+    if config.getoption("--interop") and missing:
+        raise pytest.UsageError(
+            f"--interop needs {' and '.join(missing)}: ./launch/test.sh --interop installs them"
+        )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the tests marked interop, unless --interop asks for them."""
+    if config.getoption("--interop"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("interop")]
+    items[:] = [item for item in items if not item.get_closest_marker("interop")]
+    config.hook.pytest_deselected(items=left_out)
+    config.stash[LEFT_OUT] = len(left_out)
+    if hasattr(config, "workeroutput"):  # a process of pytest-xdist, which all collect the same
+        config.workeroutput["left_out"] = len(left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if left_out := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(
+            f"{left_out} tests marked interop were left out: they compare with transformers and "
+            "torch, which ./launch/test.sh --interop installs"
+        )
 
 
 @pytest.fixture(scope="session")
