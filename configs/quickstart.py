@@ -14,7 +14,13 @@ from nanojaxlm.checkpoint import CheckpointConfig
 from nanojaxlm.config import Config, EvaluationConfig, TrainingConfig
 from nanojaxlm.data.input import DataConfig
 from nanojaxlm.losses import LossConfig
-from nanojaxlm.model.config import AttentionConfig, FeedForwardConfig, ModelConfig, StackConfig
+from nanojaxlm.model.config import (
+    AttentionConfig,
+    FeedForwardConfig,
+    ModelConfig,
+    Rope,
+    StackConfig,
+)
 from nanojaxlm.optimizer import Muon, WarmupStableDecay
 from nanojaxlm.typed_config import to_config_dict
 
@@ -32,8 +38,8 @@ def get_config() -> config_dict.ConfigDict:
                     num_heads=6,
                     num_kv_heads=6,
                     head_dim=32,
-                    rope_theta=1000.0,
-                    qk_norm=True,
+                    rope=Rope(theta=1000.0),
+                    qk_norm="head",
                     kv_shift=True,
                 ),
                 feed_forward=FeedForwardConfig(hidden=768, activation="relu_squared", gated=False),

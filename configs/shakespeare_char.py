@@ -16,7 +16,13 @@ from nanojaxlm.checkpoint import CheckpointConfig
 from nanojaxlm.config import Config, EvaluationConfig, TrainingConfig
 from nanojaxlm.data.input import DataConfig
 from nanojaxlm.losses import LossConfig
-from nanojaxlm.model.config import AttentionConfig, FeedForwardConfig, ModelConfig, StackConfig
+from nanojaxlm.model.config import (
+    AttentionConfig,
+    FeedForwardConfig,
+    ModelConfig,
+    Rope,
+    StackConfig,
+)
 from nanojaxlm.optimizer import Muon, WarmupStableDecay
 from nanojaxlm.typed_config import to_config_dict
 
@@ -34,8 +40,8 @@ def get_config() -> config_dict.ConfigDict:
                     num_heads=4,
                     num_kv_heads=4,
                     head_dim=32,
-                    rope_theta=100.0,  # 1e4 is for contexts of thousands of tokens
-                    qk_norm=True,
+                    rope=Rope(theta=100.0),  # 1e4 is for contexts of thousands of tokens
+                    qk_norm="head",
                     kv_shift=True,
                 ),
                 feed_forward=FeedForwardConfig(hidden=504, activation="relu_squared", gated=False),

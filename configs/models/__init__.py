@@ -1,0 +1,1 @@
+"""Published model families: a small file each, get_config(size)."""
