@@ -193,7 +193,7 @@ sys.exit(any(name.startswith(("nvidia", "cuda", "triton")) for name in names))
 # Installs a CPU build of torch into .venv, with pip: where the index that pip reads has one, from
 # there, else from the index of torch's makers. The usual one for Linux pulls gigabytes of CUDA.
 install_cpu_torch() {
-  local pip wanted=torch==2.13.0 makers=https://download.pytorch.org/whl/cpu
+  local pip from wanted=torch==2.13.0 makers=https://download.pytorch.org/whl/cpu
   find_pip "$1"
   if ! "${pip[@]}" --version &>/dev/null; then # a .venv that uv made for a Python without pip
     install_with "$1" pip || return
@@ -203,14 +203,16 @@ install_cpu_torch() {
     return
   fi
   say "environment: installing a CPU build of torch"
-  if is_free_of_cuda "$wanted"; then
-    "${pip[@]}" install --quiet "$wanted" || fail "$wanted could not be installed; see above"
-  else
-    "${pip[@]}" install --quiet --retries 1 --timeout 20 --index-url "$makers" "$wanted" ||
-      fail "no CPU build of $wanted for Python $(supported_version "$venv_python") can be had," \
-        "neither from pip's own index nor from $makers; put its wheel where pip finds it" \
-        "(PIP_FIND_LINKS=FOLDER), or choose another interpreter (PYTHON=…)"
-  fi
+  for from in "" "--index-url=$makers --retries=1 --timeout=20"; do
+    # shellcheck disable=SC2086 # options, split at spaces
+    if is_free_of_cuda $from "$wanted"; then
+      "${pip[@]}" install --quiet $from "$wanted" || fail "$wanted could not be installed; see above"
+      return
+    fi
+  done
+  fail "no CPU build of $wanted for Python $(supported_version "$venv_python") can be had, neither" \
+    "from pip's own index nor from $makers; put its wheel where pip finds it" \
+    "(PIP_FIND_LINKS=FOLDER), or choose another interpreter (PYTHON=…)"
 }
 
 prepare_environment() {
