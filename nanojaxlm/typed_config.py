@@ -2,8 +2,8 @@
 
 A config file's get_config() returns `to_config_dict(Config(...))`; a program turns the ConfigDict,
 overrides
-included, back with `parse_flags`. A field whose type is a union of dataclasses carries
-its class name under the key "kind".
+included, back with `parse_flags`. A field whose type is a union of dataclasses, or an item of a
+tuple of such, carries its class name under the key "kind".
 """
 
 import dataclasses
@@ -32,14 +32,23 @@ def to_plain(value: Any) -> Any:
         hints = typing.get_type_hints(type(value))
         plain = {}
         for field in dataclasses.fields(value):
-            item = getattr(value, field.name)
-            plain[field.name] = to_plain(item)
-            if len(_dataclasses_in(hints[field.name])) > 1 and dataclasses.is_dataclass(item):
-                plain[field.name] = {KIND: type(item).__name__} | plain[field.name]
+            plain[field.name] = _with_kind(hints[field.name], getattr(value, field.name))
         return plain
     if isinstance(value, (tuple, list)):
         return [to_plain(item) for item in value]
     return value
+
+
+def _with_kind(hint: Any, value: Any) -> Any:
+    """to_plain(value), its class named where `hint` leaves a choice."""
+    if isinstance(value, (tuple, list)):
+        for option in _options(hint):
+            if typing.get_origin(option) is tuple:
+                return [_with_kind(typing.get_args(option)[0], item) for item in value]
+    plain = to_plain(value)
+    if len(_dataclasses_in(hint)) > 1 and dataclasses.is_dataclass(value):
+        return {KIND: type(value).__name__} | plain
+    return plain
 
 
 def to_config_dict(value: Any) -> config_dict.ConfigDict:

@@ -53,6 +53,8 @@ class Picture:
     title: str | None = None
     tags: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
+    others: tuple[Circle | Square, ...] = ()
+    coats: tuple[Paint, ...] = ()
 
 
 PICTURE = Picture(shape=Circle(radius=2.5), width=7, tags=("a", "b"), weights=(0.5, 2.0))
@@ -63,8 +65,16 @@ PICTURE = Picture(shape=Circle(radius=2.5), width=7, tags=("a", "b"), weights=(0
 
 @pytest.mark.parametrize(
     "picture",
-    [PICTURE, Picture(shape=Square(), frame=Paint(glossy=True), title="t", scale=0.25)],
-    ids=["circle", "square"],
+    [
+        PICTURE,
+        Picture(shape=Square(), frame=Paint(glossy=True), title="t", scale=0.25),
+        Picture(
+            shape=Square(),
+            others=(Circle(radius=0.5), Square(side=2.0), Square()),
+            coats=(Paint(), Paint(coats=3)),
+        ),
+    ],
+    ids=["circle", "square", "tuples"],
 )
 def test_round_trips_through_config_dict_and_json(picture: Picture):
     assert from_config_dict(Picture, to_config_dict(picture)) == picture
@@ -78,6 +88,17 @@ def test_a_union_says_its_kind():
     assert "kind" not in to_plain(PICTURE)["paint"]
     square = from_config_dict(Picture, {"shape": {"kind": "Square", "side": 3.0}})
     assert square.shape == Square(side=3.0)
+    several = to_plain(Picture(shape=Square(), others=(Circle(radius=1.0),), coats=(Paint(),)))
+    assert several["others"] == [{"kind": "Circle", "radius": 1.0}]
+    assert "kind" not in several["coats"][0]
+
+
+def test_an_item_of_a_tuple_that_is_wrong_names_its_place():
+    plain = to_plain(Picture(shape=Square(), others=(Square(), Circle(radius=1.0))))
+    plain["others"][1]["radius"] = -1.0
+    assert told(plain) == "config.others[1]: radius must be > 0, got -1.0"
+    del plain["others"][1]["kind"]
+    assert told(plain) == "config.others[1].kind must be one of Circle, Square, got None"
 
 
 def test_flatten_lists_what_may_be_overridden():

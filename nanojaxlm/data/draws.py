@@ -42,7 +42,7 @@ class Draws(NamedTuple):
     def of(cls, seed: int, places_B: np.ndarray) -> "Draws":
         """places_B: int64, the rows' places in the run."""
         state = mix(np.array([seed % 2**64], np.uint64) + _GOLDEN)
-        return cls(mix(state ^ mix(places_B.astype(np.uint64) + _GOLDEN)))
+        return cls(mix((state ^ places_B.astype(np.uint64)) + _GOLDEN))
 
     def at(self, rows: np.ndarray) -> "Draws":
         """Those of some of the rows."""

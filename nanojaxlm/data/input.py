@@ -19,6 +19,7 @@ from nanojaxlm.data.source import BatchSource, RowSource
 from nanojaxlm.data.vocabulary import Vocabulary
 from nanojaxlm.errors import UserError
 from nanojaxlm.token_store import TokenStore
+from nanojaxlm.typed_config import KIND, to_plain
 
 _VALIDATION_SEED = 0
 
@@ -238,7 +239,7 @@ def _identity(config: DataConfig, stores: Sequence[TokenStore], split: str) -> d
         "data": hashlib.sha256(data.encode()).hexdigest()[:16],
         "sequence_length": config.sequence_length,
         "batch_size": config.batch_size,
-        "objective": repr(config.objective).removesuffix("()"),  # every number of it
+        "objective": {KIND: type(config.objective).__name__} | to_plain(config.objective),
     }
 
 

@@ -9,13 +9,13 @@ from nanojaxlm.data.objectives.rows import Rows, Setting
 from nanojaxlm.data.objectives.sentinels import Denoiser, SentinelObjective
 
 UL2 = (  # Tay et al. 2022, section 3.1.2
-    Denoiser(density=0.15, mean_length=3, mode="<R>"),
-    Denoiser(density=0.15, mean_length=8, mode="<R>"),
+    Denoiser(density=0.15, mean_length=3.0, mode="<R>"),
+    Denoiser(density=0.15, mean_length=8.0, mode="<R>"),
     Denoiser(density=0.25, mean_length=None, mode="<S>"),
-    Denoiser(density=0.5, mean_length=3, mode="<X>"),
-    Denoiser(density=0.5, mean_length=8, mode="<X>"),
-    Denoiser(density=0.15, mean_length=64, mode="<X>"),
-    Denoiser(density=0.5, mean_length=64, mode="<X>"),
+    Denoiser(density=0.5, mean_length=3.0, mode="<X>"),
+    Denoiser(density=0.5, mean_length=8.0, mode="<X>"),
+    Denoiser(density=0.15, mean_length=64.0, mode="<X>"),
+    Denoiser(density=0.5, mean_length=64.0, mode="<X>"),
 )
 
 

@@ -142,12 +142,12 @@ def test_a_mixture_of_denoisers_loses_nothing_either(random_rows, setting, layou
 @pytest.mark.parametrize(("density", "mean_length"), [(0.15, 3.0), (0.5, 8.0), (0.3, 1.0)])
 def test_density_and_mean_length_are_hit(random_rows, setting, density, mean_length):
     objective = SpanCorruption(density=density, mean_length=mean_length, num_sentinels=200)
-    rows = random_rows(200, 400, mean=1000)
+    rows = random_rows(100, 400, mean=1000)
     found = check_rows(objective, rows, setting(objective, 400))
     bodies = sum(len([t for t in doc if t not in (BOS, EOS)]) for doc, _ in found)
     noise = [len(span) for _, spans in found for span in spans]
-    assert sum(noise) / bodies == pytest.approx(density, rel=0.02)
-    assert np.mean(noise) == pytest.approx(mean_length, rel=0.03)
+    assert sum(noise) / bodies == pytest.approx(density, rel=0.03)
+    assert np.mean(noise) == pytest.approx(mean_length, rel=0.04)
 
 
 def test_short_documents_are_noise_as_often_as_long_ones(rows_of, setting):
@@ -163,11 +163,11 @@ def test_short_documents_are_noise_as_often_as_long_ones(rows_of, setting):
 def test_every_token_is_noise_equally_often(rows_of, setting):
     objective = SpanCorruption(density=0.25, mean_length=3)
     body = np.arange(3, 33)
-    tokens, segments = np.tile(body, (4000, 1)), np.ones((4000, 30), int)
+    tokens, segments = np.tile(body, (2000, 1)), np.ones((2000, 30), int)
     found = check_rows(objective, rows_of(tokens, segments), setting(objective, 30))
     noise = np.concatenate([span for _, spans in found for span in spans])
-    rates = np.bincount(noise, minlength=33)[3:] / 4000
-    assert np.abs(rates[3:-3] - 0.25).max() < 0.04
+    rates = np.bincount(noise, minlength=33)[3:] / 2000
+    assert np.abs(rates[3:-3] - 0.25).max() < 0.05
     assert np.abs(rates - 0.25).max() < 0.16  # the ends have fewer ways to lie in a span
 
 
@@ -198,11 +198,11 @@ def test_each_document_draws_its_denoiser_by_weight(random_rows, setting):
     short = Denoiser(density=0.2, mean_length=4, mode="<A>")
     long = Denoiser(density=0.2, mean_length=None, mode="<B>")
     objective = MixtureOfDenoisers(denoisers=(short, long), weights=(3.0, 1.0))
-    rows = random_rows(400, objective.lengths(200).row, mean=60)
+    rows = random_rows(200, objective.lengths(200).row, mean=60)
     batch = objective.batch(rows, now := setting(objective, 200))
     first = batch.encoder.tokens_BT[batch.encoder.positions_BT == 0]
     counts = [np.count_nonzero(first == now.extra_ids[name]) for name in ("<A>", "<B>")]
-    assert counts[0] / sum(counts) == pytest.approx(0.75, abs=0.04)
+    assert counts[0] / sum(counts) == pytest.approx(0.75, abs=0.06)
     check_rows(objective, rows, now)
 
 
