@@ -83,9 +83,8 @@ class JsonModel:
 
     def __init__(self, data: bytes):
         self.files = unpack_files(data)
-        text = self.files[TOKENIZER_FILE]
-        self._json: dict[str, Any] = json.loads(text)
         self._tokenizer = self._make()
+        self._json: dict[str, Any] = json.loads(self.files[TOKENIZER_FILE])
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         names = {i: name for name, i in vocabulary.items()}
         added = self._tokenizer.get_added_tokens_decoder()
