@@ -1,35 +1,29 @@
-"""What the whole decoder must do whatever its numbers: causality, documents apart, one result for
-every way to compute it."""
+"""What every model must do whatever its numbers: who reaches whom, documents apart, heads for
+tokens further ahead."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nanojaxlm.batch import Batch, Stream
-from nanojaxlm.checkpoint import from_disk, to_disk
+from nanojaxlm.batch import Batch, Stream, Targets
 from nanojaxlm.losses import LossConfig
-from nanojaxlm.metrics import matmul_parameters, train_flops_per_token
-from nanojaxlm.model.cache import empty_cache
+from nanojaxlm.model.config import (
+    EmbedConfig,
+    FeedForwardConfig,
+    LocalConfig,
+    MixtureConfig,
+    RelativeBiasConfig,
+)
 from nanojaxlm.model.transformer import Transformer
-from nanojaxlm.state import abstract_params, num_parameters, parameter_boxes
-from nanojaxlm.step import batch_loss
+from nanojaxlm.state import parameter_boxes
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 VOCAB = 50
-
-
-def one_document(tokens_BT: np.ndarray) -> Stream:
-    positions = np.broadcast_to(np.arange(tokens_BT.shape[1], dtype=np.int32), tokens_BT.shape)
-    return Stream(tokens_BT, positions, np.ones_like(tokens_BT))
-
-
-def random_tokens(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, VOCAB, shape).astype(np.int32)
 
 
 def token_losses(logits_BTV: Any, targets_BT: np.ndarray) -> np.ndarray:
@@ -39,332 +33,281 @@ def token_losses(logits_BTV: Any, targets_BT: np.ndarray) -> np.ndarray:
     return log_z - np.take_along_axis(logits, targets_BT[..., None], axis=-1)[..., 0]
 
 
-class Tiny(NamedTuple):
-    model: Transformer
-    params: Any
-    logits: Callable[[Stream], jax.Array]
+# --- Who reaches whom
 
 
-def build(config: Any, random_params: Callable[..., Any]) -> Tiny:
-    model = Transformer(config)
-    params = random_params(model)
-    logits = jax.jit(lambda stream: model.apply({"params": params}, stream))
-    return Tiny(model, params, logits)
+def reach(logits: Callable[..., jax.Array], of: str, **streams: Stream) -> np.ndarray:
+    """bool[S, T]: does another token at place s of the stream `of` move the logits at t? All else
+    must stay bit for bit."""
+    stream = streams[of]
+    before = np.asarray(logits(**streams))[0]
+    rows = []
+    for s in range(stream.tokens_BT.shape[1]):
+        tokens = stream.tokens_BT.copy()
+        tokens[:, s] = (tokens[:, s] + 1) % VOCAB
+        after = np.asarray(logits(**streams | {of: stream._replace(tokens_BT=tokens)}))[0]
+        moved = np.abs(after - before).max(axis=-1)
+        assert ((moved == 0) | (moved > 1e-5)).all(), moved
+        rows.append(moved > 0)
+    return np.array(rows)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "kv_shift"])
-def tiny(request, tiny_config, random_params) -> Tiny:
-    return build(tiny_config(kv_shift=request.param), random_params)
+def allowed(keys: Stream, queries: Stream, rule: Callable[[int, int], bool]) -> np.ndarray:
+    """bool[S, T]: within a segment, where the rule of (s, t) says so."""
+    k, q = keys.segments_BT[0], queries.segments_BT[0]
+    return np.array([[k[s] == q[t] and rule(s, t) for t in range(len(q))] for s in range(len(k))])
 
 
-def as_tiny(tiny: Tiny, tiny_config: Callable[..., Any], **overrides: Any) -> Transformer:
-    """A model like `tiny`, computed in another way."""
-    kv_shift = tiny.model.config.decoder.attention.kv_shift
-    return Transformer(tiny_config(kv_shift=kv_shift, **overrides))
+@pytest.mark.parametrize("kv_shift", [False, True], ids=["plain", "kv_shift"])
+def test_a_decoders_token_reaches_the_rest_of_its_document(
+    tiny_config, build, random_stream, kv_shift
+):
+    stream = random_stream(5, 4, 3)
+    logits = build(tiny_config(kv_shift=kv_shift)).logits
+    actual = reach(logits, "decoder", decoder=stream)
+    np.testing.assert_array_equal(actual, allowed(stream, stream, lambda s, t: s <= t))
 
 
-# --- Who may reach whom
+def test_an_encoders_token_reaches_its_whole_document(tiny_config, build, random_stream):
+    stream = random_stream(5, 4, 3)
+    actual = reach(build(tiny_config(kind="encoder")).logits, "encoder", encoder=stream)
+    np.testing.assert_array_equal(actual, allowed(stream, stream, lambda s, t: True))
 
 
-@pytest.mark.parametrize("t", [0, 5, 11])
-def test_no_future_token_reaches_a_logit(tiny: Tiny, t: int):
-    tokens = random_tokens(2, 12)
-    perturbed = tokens.copy()
-    perturbed[:, t] = (tokens[:, t] + 1) % VOCAB
-    before, after = tiny.logits(one_document(tokens)), tiny.logits(one_document(perturbed))
-    moved = np.abs(np.asarray(before - after)).max(axis=(0, 2))
-    np.testing.assert_array_equal(moved[:t], 0)
-    assert (moved[t:] > 1e-4).all(), "every later token sees the change"
+def test_a_decoder_sees_the_text_of_its_own_segment_in_the_encoder(
+    tiny_config, build, random_stream
+):
+    """All of it, and neither another document's nor, in its own stream, what comes later."""
+    streams = {"decoder": random_stream(4, 2, 3), "encoder": random_stream(3, 5, 4, seed=1)}
+    logits = build(tiny_config(kind="encoder_decoder")).logits
+    for of, rule in (("encoder", lambda s, t: True), ("decoder", lambda s, t: s <= t)):
+        expected = allowed(streams[of], streams["decoder"], rule)
+        np.testing.assert_array_equal(reach(logits, of, **streams), expected)
 
 
-def test_attention_does_not_cross_documents(tiny: Tiny):
-    tokens = random_tokens(1, 12)
-    positions = np.array([[0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 1, 2]], np.int32)
-    segments = np.array([[1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3]], np.int32)
-    perturbed = tokens.copy()
-    perturbed[:, 5:9] = (tokens[:, 5:9] + 1) % VOCAB
-    before = tiny.logits(Stream(tokens, positions, segments))
-    after = tiny.logits(Stream(perturbed, positions, segments))
-    moved = np.abs(np.asarray(before - after)).max(axis=(0, 2))
-    np.testing.assert_array_equal(moved[[0, 1, 2, 3, 4, 9, 10, 11]], 0)
-    assert (moved[5:9] > 1e-4).all()
+def test_prefix_tokens_see_each_other_and_all_else_sees_only_back(
+    tiny_config, build, random_stream
+):
+    """Document 1 begins with 3 tokens of prefix, document 2 with 1, document 3 is all prefix."""
+    stream = random_stream(5, 4, 3)
+    prefix = np.array([[1, 1, 1, 0, 0, 1, 0, 0, 0, 1, 1, 1]], np.int32)
+    stream = stream._replace(prefix_BT=prefix)
+    actual = reach(build(tiny_config()).logits, "decoder", decoder=stream)
+    expected = allowed(stream, stream, lambda s, t: s <= t or prefix[0, s] == 1)
+    np.testing.assert_array_equal(actual, expected)
 
 
-def test_a_window_bounds_what_two_layers_see(tiny_config, random_params):
-    """A window of 3 lets a token reach 2 further in each of 2 layers: 4 in all."""
-    windowed = build(tiny_config(window=3), random_params)
-    tokens = random_tokens(1, 12)
-    perturbed = tokens.copy()
-    perturbed[:, 2] = (tokens[:, 2] + 1) % VOCAB
-    difference = windowed.logits(one_document(tokens)) - windowed.logits(one_document(perturbed))
-    moved = np.abs(np.asarray(difference)).max(axis=(0, 2))
-    assert (moved[2:7] > 1e-5).all()
-    np.testing.assert_array_equal(moved[[0, 1, 7, 8, 9, 10, 11]], 0)
+@pytest.mark.parametrize("kind", ["decoder", "encoder"])
+def test_a_window_bounds_what_two_layers_see(tiny_config, build, random_stream, kind: str):
+    """A window of 3 lets a token reach 2 further in each of 2 layers: 4 in all; in an encoder, both
+    ways."""
+    stream = random_stream(12)
+    actual = reach(build(tiny_config(kind=kind, window=3)).logits, kind, **{kind: stream})
+    both = kind == "encoder"
+    expected = allowed(stream, stream, lambda s, t: (-4 if both else 0) <= t - s <= 4)
+    np.testing.assert_array_equal(actual, expected)
 
 
-def test_the_order_of_tokens_matters(tiny: Tiny):
-    """Without positions, attention could not tell the order of the tokens before the last."""
-    tokens = random_tokens(1, 12)
-    swapped = tokens[:, [1, 0, *range(2, 12)]]
-    assert tokens[0, 0] != tokens[0, 1]
-    last = tiny.logits(one_document(tokens))[0, -1] - tiny.logits(one_document(swapped))[0, -1]
-    assert np.abs(np.asarray(last)).max() > 1e-3
+def test_a_global_layer_among_local_ones_reaches_everything(tiny_config, build, random_stream):
+    """Of 3 layers the last is global; without it, the windows of the two others are what is
+    left."""
+    stream = random_stream(12)
+    local = LocalConfig(window=2, global_every=3)
+    for num_layers, rule in ((3, lambda s, t: True), (2, lambda s, t: abs(t - s) <= 2)):
+        config = tiny_config(kind="encoder", num_layers=num_layers, local=local)
+        actual = reach(build(config).logits, "encoder", encoder=stream)
+        np.testing.assert_array_equal(actual, allowed(stream, stream, rule))
+
+
+@pytest.mark.parametrize(
+    ("kind", "overrides"),
+    [
+        ("encoder", {}),
+        ("decoder", {"relative_bias": RelativeBiasConfig(num_buckets=8, max_distance=20)}),
+        ("encoder", {"embed": EmbedConfig(num_positions=12)}),
+    ],
+    ids=["rope", "relative_bias", "learned"],
+)
+def test_the_order_of_tokens_matters(tiny_config, build, random_stream, kind: str, overrides):
+    """Without positions, an encoder cannot tell the order of the tokens before the last."""
+    stream = random_stream(12)
+    swapped = stream._replace(tokens_BT=stream.tokens_BT[:, [1, 0, *range(2, 12)]])
+    assert stream.tokens_BT[0, 0] != stream.tokens_BT[0, 1]
+
+    def difference(**overrides: Any) -> float:
+        logits = build(tiny_config(kind=kind, **overrides)).logits
+        last = logits(**{kind: stream})[0, -1] - logits(**{kind: swapped})[0, -1]
+        return float(np.abs(np.asarray(last)).max())
+
+    if overrides:
+        assert difference(rope=None, **overrides) > 1e-3
+    else:
+        assert difference() > 1e-3
+        assert difference(rope=None) < 1e-5
 
 
 # --- Packed = unpacked
 
 
-def packed_and_unpacked() -> tuple[Batch, Batch]:
-    """Documents of 5 and 7 tokens, in one row beside an empty one, and in a padded row each."""
+def packed_and_unpacked(kind: str) -> tuple[Batch, Batch]:
+    """Documents of 5 and 7 tokens, in one row beside an empty one, and in a padded row each; an
+    encoder's of 6 and 3 where there are both."""
     width = 12
-    tokens, targets = random_tokens(width), random_tokens(width, seed=1)
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, VOCAB, width)
 
-    def batch(*rows: tuple[tuple[int, int], ...]) -> Batch:
-        arrays = [np.zeros((2, width), np.int32) for _ in range(4)]
-        weights = np.zeros((2, width), np.float32)
-        for row, documents in enumerate(rows):
-            at = 0
-            for segment, (start, stop) in enumerate(documents, start=1):
-                length = stop - start
-                values = (tokens[start:stop], np.arange(length), segment, targets[start:stop])
-                for array, value in zip(arrays, values, strict=True):
-                    array[row, at : at + length] = value
-                weights[row, at : at + length] = 1
-                at += length
-        return Batch(Stream(*arrays[:3]), arrays[3], weights)
+    def rows(documents: list[list[slice]], values: np.ndarray) -> np.ndarray:
+        """values, one document after another in each row."""
+        out = np.zeros((2, width), values.dtype)
+        for row, slices in enumerate(documents):
+            used = np.concatenate([values[:0], *(values[s] for s in slices)])
+            out[row, : len(used)] = used
+        return out
 
-    first, second = (0, 5), (5, 12)
-    return batch((first, second), ()), batch((first,), (second,))
+    def stream(documents: list[list[slice]], tokens: np.ndarray) -> Stream:
+        everything = [s for slices in documents for s in slices]
+        numbers = np.concatenate([np.arange(s.stop - s.start) for s in everything])
+        segments = np.zeros((2, width), np.int32)
+        for row, slices in enumerate(documents):
+            lengths = [s.stop - s.start for s in slices]
+            segments[row, : sum(lengths)] = np.repeat(np.arange(1, len(slices) + 1), lengths)
+        arrays = (rows(documents, tokens), rows(documents, numbers), segments)
+        return Stream(*(a.astype(np.int32) for a in arrays))
+
+    def batch(together: bool) -> Batch:
+        def pack(first: slice, second: slice) -> list[list[slice]]:
+            return [[first, second], []] if together else [[first], [second]]
+
+        documents, read = pack(slice(0, 5), slice(5, 12)), pack(slice(0, 6), slice(6, 9))
+        own, text = stream(documents, tokens), stream(read, other_tokens)
+        weights = (own.segments_BT > 0).astype(np.float32)
+        wanted = Targets(rows(documents, targets).astype(np.int32), weights)
+        if kind == "encoder":
+            return Batch(wanted, None, own)
+        return Batch(wanted, own, text if kind == "encoder_decoder" else None)
+
+    tokens, other_tokens = rng.integers(0, VOCAB, (2, width))
+    return batch(True), batch(False)
 
 
-def test_packed_documents_have_the_token_losses_of_unpacked_ones(tiny: Tiny):
-    packed, unpacked = packed_and_unpacked()
-    together = token_losses(tiny.logits(packed.decoder), packed.targets_BT)[0]
-    apart = token_losses(tiny.logits(unpacked.decoder), unpacked.targets_BT)
-    np.testing.assert_allclose(together, np.concatenate([apart[0, :5], apart[1, :7]]), rtol=2e-5)
+MIXTURE = MixtureConfig(
+    num_experts=4, top_k=2, expert=FeedForwardConfig(hidden=6), load_balance=0.3, router_z=0.1
+)
+PACKED = {
+    "decoder": ("decoder", {}),
+    "kv_shift": ("decoder", {"kv_shift": True}),
+    "mixture": ("decoder", {"feed_forward": MIXTURE}),
+    "encoder": ("encoder", {}),
+    "encoder_decoder": ("encoder_decoder", {"rope": None, "relative_bias": RelativeBiasConfig()}),
+}
 
 
 @pytest.mark.slow
-def test_packed_documents_have_the_gradient_of_unpacked_ones(tiny: Tiny):
-    gradient = jax.jit(jax.grad(partial(batch_loss, tiny.model, LossConfig(z_loss=0.1)),
-                                has_aux=True))  # fmt: skip
-    packed, unpacked = packed_and_unpacked()
-    (together, sums), (apart, sums_apart) = (
-        gradient(tiny.params, batch) for batch in (packed, unpacked)
+@pytest.mark.parametrize("name", PACKED)
+def test_packed_documents_have_the_losses_and_the_gradient_of_unpacked_ones(
+    tiny_config, build, loss_and_gradient, assert_trees_close, name: str
+):
+    kind, overrides = PACKED[name]
+    tiny = build(tiny_config(kind=kind, **overrides))
+    packed, unpacked = packed_and_unpacked(kind)
+    together, apart = (
+        token_losses(tiny.logits(batch.decoder, batch.encoder), batch.targets.tokens_BT)
+        for batch in (packed, unpacked)
+    )
+    expected = np.concatenate([apart[0, :5], apart[1, :7]])
+    np.testing.assert_allclose(together[0], expected, rtol=2e-5)
+    loss = LossConfig(z_loss=0.1)
+    ((_, sums), gradient), ((_, sums_apart), gradient_apart) = (
+        loss_and_gradient(tiny.model, tiny.params, batch, loss) for batch in (packed, unpacked)
     )
     assert sums.count == sums_apart.count == 12
-    assert_trees_close(together, apart, relative=2e-5)
+    np.testing.assert_allclose(sums, sums_apart, rtol=2e-5)
+    assert (sums.extra > 0) == (name == "mixture")
+    assert_trees_close(gradient, gradient_apart, relative=5e-5)
 
 
-# --- One result for every way to compute it
+# --- Tokens further ahead
 
 
-def assert_trees_close(actual: Any, expected: Any, relative: float) -> None:
-    """Each array within `relative` of its own largest element."""
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    for path, want in jax.tree_util.tree_leaves_with_path(expected):
-        got = actual
-        for key in path:
-            got = got[key.key]
-        scale = float(np.abs(np.asarray(want, np.float64)).max())
-        assert scale > 0, f"{path}: an all-zero oracle shows nothing"
-        np.testing.assert_allclose(got, want, rtol=0, atol=relative * scale, err_msg=str(path))
+def ahead_logits(tiny: Any) -> Callable[..., tuple[jax.Array, ...]]:
+    """The logits of the next token and of those further ahead, compiled."""
 
+    @jax.jit
+    def apply(decoder: Stream) -> tuple[jax.Array, ...]:
+        call = partial(tiny.model.apply, {"params": tiny.params})
+        x_BTD, _ = call(decoder, method="hidden")
+        ahead = call(x_BTD, decoder, method="futures")
+        return tuple(call(h_BTD, method="logits") for h_BTD in (x_BTD, *ahead))
 
-def loss_and_gradient(model: Transformer, params: Any, batch: Batch) -> tuple[Any, Any]:
-    objective = partial(batch_loss, model, LossConfig(chunk_length=8))
-    (loss, _), gradient = jax.jit(jax.value_and_grad(objective, has_aux=True))(params, batch)
-    return loss, gradient
-
-
-@pytest.fixture(scope="module")
-def scanned_result(tiny: Tiny, packed_batch) -> tuple[Any, Any]:
-    return loss_and_gradient(tiny.model, tiny.params, packed_batch(3, 8, VOCAB))
+    return apply
 
 
 @pytest.mark.slow
-def test_scanned_equals_unrolled(tiny, tiny_config, scanned_result, packed_batch, one_device):
-    """The parameters go through the form on disk, which is the same for both."""
-    model = as_tiny(tiny, tiny_config, scan=False)
-    params = from_disk(to_disk(tiny.params), abstract_params(parameter_boxes(model), one_device))
-    assert set(params["decoder"]) == {"layer_0", "layer_1"}
-    batch = packed_batch(3, 8, VOCAB)
-    logits = jax.jit(lambda stream: model.apply({"params": params}, stream))(batch.decoder)
-    np.testing.assert_allclose(logits, tiny.logits(batch.decoder), atol=1e-5)
-    loss, gradient = loss_and_gradient(model, params, batch)
-    np.testing.assert_allclose(loss, scanned_result[0], rtol=1e-6)
-    restacked = jax.tree.map(lambda *layers: np.stack(layers),
-                             gradient["decoder"]["layer_0"],
-                             gradient["decoder"]["layer_1"])  # fmt: skip
-    assert_trees_close(
-        gradient | {"decoder": {"layers": restacked}}, scanned_result[1], relative=1e-5
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("remat", ["full", "dots"])
-def test_remat_changes_neither_loss_nor_gradient(
-    tiny, tiny_config, scanned_result, packed_batch, remat: str
+def test_future_heads_add_their_losses_and_train_the_trunk(
+    tiny_config, build, packed_batch, loss_and_gradient
 ):
-    model = as_tiny(tiny, tiny_config, remat=remat)
-    loss, gradient = loss_and_gradient(model, tiny.params, packed_batch(3, 8, VOCAB))
-    np.testing.assert_allclose(loss, scanned_result[0], rtol=1e-6)
-    assert_trees_close(gradient, scanned_result[1], relative=1e-5)
+    """Tokens 2 and 3 ahead; the nll that is reported stays that of the next token."""
+    tiny = build(tiny_config(num_future=2))
+    batch = packed_batch(3, 8, VOCAB, num_future=2)
+    nll = [
+        (token_losses(logits, targets.tokens_BT) * targets.weights_BT).sum()
+        for logits, targets in zip(
+            ahead_logits(tiny)(batch.decoder), (batch.targets, *batch.future), strict=True
+        )
+    ]
+    assert len(set(nll)) == 3
+    weights = batch.targets.weights_BT
+    nothing = batch._replace(targets=batch.targets._replace(weights_BT=np.zeros_like(weights)))
+    loss = LossConfig(future=0.5)
+    (total, sums), _ = loss_and_gradient(tiny.model, tiny.params, batch, loss)
+    np.testing.assert_allclose(sums.nll, nll[0], rtol=1e-5)
+    np.testing.assert_allclose(sums.extra, 0.5 * (nll[1] + nll[2]), rtol=1e-5)
+    np.testing.assert_allclose(total, nll[0] + 0.5 * (nll[1] + nll[2]), rtol=1e-5)
+    assert sums.count == weights.sum()
+    _, gradient = loss_and_gradient(tiny.model, tiny.params, nothing, loss)
+    assert {"future_2", "future_3"} < set(gradient)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
 
-@pytest.mark.parametrize(("remat", "products"), [("full", True), ("dots", False)])
-def test_remat_full_computes_products_again_and_dots_keeps_them(
-    tiny_config, random_params, packed_batch, remat: str, products: bool
-):
-    """Counted in the program for the gradient, before XLA merges or moves anything."""
-    batch = packed_batch(3, 8, VOCAB)
+def test_a_head_for_later_tokens_sees_no_later_token(tiny_config, build, random_stream):
+    logits = ahead_logits(build(tiny_config(num_future=1)))
+    stream = random_stream(5, 4)
+    actual = reach(lambda decoder: logits(decoder)[1], "decoder", decoder=stream)
+    np.testing.assert_array_equal(actual, allowed(stream, stream, lambda s, t: s <= t))
 
-    def count(model: Transformer) -> int:
-        params = jax.eval_shape(lambda: random_params(model))
-        objective = partial(batch_loss, model, LossConfig(chunk_length=8))
-        jaxpr = str(jax.make_jaxpr(jax.grad(objective, has_aux=True))(params, batch))
-        return jaxpr.count("dot_general")
 
-    kept = count(Transformer(tiny_config(scan=False)))
-    redone = count(Transformer(tiny_config(scan=False, remat=remat)))
-    layer_products = 2 * 7  # 2 layers of q, k, v, out, up, gate, down
-    if products:
-        assert redone >= kept + layer_products
-    else:  # attention's two products have batch dimensions: only those are made again
-        assert redone <= kept + 2 * 2
+# --- Precision and parameters
 
 
 @pytest.mark.slow
-def test_bfloat16_keeps_float32_parameters_and_comes_near(tiny, tiny_config):
-    model = as_tiny(tiny, tiny_config, dtype="bfloat16")
+def test_bfloat16_keeps_float32_parameters_and_comes_near(tiny_config, build, packed_batch):
+    kind = "encoder_decoder"
+    tiny = build(tiny_config(kind=kind))
+    model = Transformer(tiny_config(kind=kind, dtype="bfloat16"))
     boxes = parameter_boxes(model)
     assert {leaf.dtype for leaf in jax.tree.leaves(boxes)} == {jnp.dtype("float32")}
-    stream = one_document(random_tokens(2, 12))
-    hidden, _ = model.apply({"params": tiny.params}, stream, method="hidden")
-    assert hidden.dtype == jnp.bfloat16
-    logits = model.apply({"params": tiny.params}, stream)
-    assert logits.dtype == jnp.float32
-    exact = np.asarray(tiny.logits(stream))
+    batch = packed_batch(2, 12, VOCAB, kind=kind)
+    streams = (batch.decoder, batch.encoder)
+
+    @jax.jit
+    def apply(params: Any) -> tuple[jax.Array, jax.Array]:
+        hidden, _ = model.apply({"params": params}, *streams, method="hidden")
+        return hidden, model.apply({"params": params}, hidden, method="logits")
+
+    hidden, logits = apply(tiny.params)
+    assert (hidden.dtype, logits.dtype) == (jnp.bfloat16, jnp.float32)
+    exact = np.asarray(tiny.logits(*streams))
     error = np.abs(np.asarray(logits) - exact)
-    # 8 bits of mantissa, 2 layers and a head: a few times 2^-8 of the logits' size
+    # 8 bits of mantissa, 4 layers and a head: a few times 2^-8 of the logits' size
     assert 0 < error.max() < 0.05 * np.abs(exact).max()
 
 
-# --- The cache
-
-
-@pytest.fixture(
-    scope="module",
-    params=[{}, {"scan": False}, {"kv_shift": True}],
-    ids=["scanned", "unrolled", "kv_shift"],
-)
-def cached(request, tiny_config, random_params) -> Tiny:
-    """`logits` is of the whole stream, without a cache."""
-    return build(tiny_config(**request.param, window=6, qk_norm=True), random_params)
-
-
-def feed(tiny: Tiny, pieces: list[Stream], size: int) -> np.ndarray:
-    """The logits of all pieces, one after another through one cache."""
-
-    @jax.jit
-    def advance(stream: Stream, cache: Any) -> tuple[jax.Array, Any]:
-        variables = {"params": tiny.params}
-        x_BTD, cache = tiny.model.apply(variables, stream, cache, method="hidden")
-        return tiny.model.apply(variables, x_BTD, method="logits"), cache
-
-    cache = empty_cache(tiny.model.config, pieces[0].tokens_BT.shape[0], size)
-    logits = []
-    for piece in pieces:
-        piece_logits, cache = advance(piece, cache)
-        logits.append(np.asarray(piece_logits))
-    assert int(cache.length) == sum(piece.tokens_BT.shape[1] for piece in pieces)
-    return np.concatenate(logits, axis=1)
-
-
-def cut(stream: Stream, *stops: int) -> list[Stream]:
-    starts = (0, *stops[:-1])
-    return [
-        Stream(*(a[:, start:stop] for a in stream))
-        for start, stop in zip(starts, stops, strict=True)
-    ]
-
-
-@pytest.mark.slow
-def test_a_stream_in_pieces_gives_the_logits_of_the_whole(cached: Tiny):
-    stream = one_document(random_tokens(2, 12))
-    pieces = cut(stream, 4, 5, 6, 7, 11, 12)
-    np.testing.assert_allclose(feed(cached, pieces, 16), cached.logits(stream), atol=2e-5)
-
-
-@pytest.mark.slow
-def test_left_padding_does_not_change_what_follows(cached: Tiny):
-    """Two prompts of 4 and 2 tokens side by side, the shorter padded on the left, then 3 more
-    tokens each, one at a time; against each one alone, unpadded, without a cache."""
-    tokens = random_tokens(2, 7)
-    pad = np.array([0, 2])
-    offset = np.arange(7)[None] - pad[:, None]
-    stream = Stream(
-        np.where(offset >= 0, tokens, 0).astype(np.int32),
-        np.maximum(offset, 0).astype(np.int32),
-        (offset >= 0).astype(np.int32),
-    )
-    fed = feed(cached, cut(stream, 4, 5, 6, 7), 16)
-    for row in range(2):
-        alone = cached.logits(one_document(tokens[row : row + 1, pad[row] :]))
-        np.testing.assert_allclose(fed[row, pad[row] :], alone[0], atol=2e-5)
-
-
-# --- Counts
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        {},
-        {"tie_embeddings": False, "qk_norm": True},
-        {"gated": False, "activation": "relu_squared", "num_kv_heads": 4, "scan": False},
-        {"kv_shift": True},
-    ],
-    ids=["tied, grouped, gated", "untied, qk_norm", "ungated, unrolled", "kv_shift"],
-)
-def test_parameters_number_what_the_closed_form_says(tiny_config, overrides):
-    config = tiny_config(**overrides)
-    a = config.decoder.attention
-    embedding = 0 if config.tie_embeddings else VOCAB * config.d_model
-    norms = (2 * config.decoder.num_layers + 1) * config.d_model
-    qk_norms = config.decoder.num_layers * 2 * a.head_dim if a.qk_norm else 0
-    shifts = config.decoder.num_layers * 2 * a.num_kv_heads if a.kv_shift else 0
-    expected = matmul_parameters(config) + embedding + norms + qk_norms + shifts
-    assert num_parameters(parameter_boxes(Transformer(config))) == expected
-
-
-def test_a_model_of_gpt2s_shape_has_its_known_size(tiny_config):
-    """GPT-2 small: 12 layers of 4 * 768² + 2 * 768 * 3072 parameters, 50257 * 768 tied."""
-    config = tiny_config(
-        d_model=768, num_layers=12, num_heads=12, num_kv_heads=12, head_dim=64, hidden=3072,
-        gated=False, activation="gelu", vocab_size=50257,
-    )  # fmt: skip
-    assert matmul_parameters(config) == 84_934_656 + 38_597_376
-
-
-@pytest.mark.parametrize("window", [None, 8])
-def test_flops_a_token_are_those_of_the_compiled_forward_pass(tiny_config, window):
-    """6 N + 12 L N H T is three forward passes; XLA's own count of one, which has the elementwise
-    work in it too, is up to 12% above. XLA counts a scan's body once, hence unrolled; it does not
-    know a window, so that one is checked against the formula alone."""
-    config = tiny_config(d_model=128, num_heads=8, num_kv_heads=8, head_dim=16, hidden=512,
-                         gated=False, activation="relu_squared", scan=False)  # fmt: skip
-    length = 64
-    if window is not None:
-        shorter = tiny_config(d_model=128, num_heads=8, num_kv_heads=8, head_dim=16, hidden=512,
-                              gated=False, activation="relu_squared", window=window)  # fmt: skip
-        full, cut_off = (train_flops_per_token(c, length) for c in (config, shorter))
-        assert full - cut_off == 12 * 2 * 8 * 16 * (length - window)
-        return
-    model = Transformer(config)
-    params = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), parameter_boxes(model))
-    shape = jax.ShapeDtypeStruct((2, length), jnp.int32)
-    forward = jax.jit(lambda params, stream: model.apply({"params": params}, stream))
-    cost = forward.lower(params, Stream(shape, shape, shape)).cost_analysis()
-    ratio = cost["flops"] / (train_flops_per_token(config, length) / 3 * 2 * length)
-    assert 1.0 < ratio < 1.12
+def test_encoder_and_decoder_may_have_an_embedding_each(tiny_config, build, random_stream):
+    tiny = build(tiny_config(kind="encoder_decoder", share_embeddings=False))
+    assert tiny.params["encoder_embed"]["embedding"].shape == (VOCAB, 16)
+    streams = {"decoder": random_stream(4), "encoder": random_stream(5, seed=1)}
+    before = tiny.logits(**streams)
+    for name in ("embed", "encoder_embed"):
+        changed = tiny.params | {name: jax.tree.map(lambda a: -a, tiny.params[name])}
+        after = jax.jit(tiny.model.apply)({"params": changed}, **streams)
+        assert np.abs(np.asarray(after - before)).max() > 1e-3
