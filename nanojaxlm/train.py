@@ -2,7 +2,7 @@
 
 import dataclasses
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ from rich.console import Console
 
 from nanojaxlm.accelerators import peak_flops_per_second
 from nanojaxlm.checkpoint import Checkpoints, Saved
-from nanojaxlm.config import Config
+from nanojaxlm.config import Config, EvaluationConfig
 from nanojaxlm.data.input import Batches, make_batches, validation_batches
 from nanojaxlm.data.stores import open_stores
 from nanojaxlm.data.tokenizer import Tokenizer, load_tokenizer
 from nanojaxlm.data.vocabulary import Vocabulary
 from nanojaxlm.errors import RetryableError, UserError, explain
 from nanojaxlm.evaluation.held_out import evaluate
+from nanojaxlm.inference.filler import Filler
 from nanojaxlm.inference.generator import Generator
 from nanojaxlm.inference.sampling import Sampling
 from nanojaxlm.loading import load_params
@@ -91,7 +92,7 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
         )
         bytes_per_token = tokenizer.bytes_per_token()
         eval_step = make_eval_step(model, config.loss, bytes_per_token, abstract.params, mesh)
-        generator = Generator(model, tokenizer)
+        sample = sampler(config.evaluation, model, tokenizer)
         writer = RunWriter(workdir, start, steps, console, enabled=jax.process_index() == 0)
         closing.callback(writer.close)
         lengths = objective.lengths(config.data.sequence_length)
@@ -111,11 +112,8 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
                 validation_batches(*rows, vocabulary=vocabulary),
                 None if done == steps else config.evaluation.batches,
             )
-            sampling = Sampling(temperature=config.evaluation.sample_temperature)
             for prompt in config.evaluation.sample_prompts:
-                length = config.evaluation.sample_tokens
-                texts = generator.generate(state.params, [prompt], length, sampling, seed=done)
-                writer.sample(done, prompt, texts[0])
+                writer.sample(done, prompt, sample(state.params, prompt, done))
             return {
                 "validation_loss": held_out.loss,
                 "validation_bits_per_byte": held_out.bits_per_byte,
@@ -141,6 +139,28 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
                     "command again to go on"
                 )
     return state
+
+
+def sampler(
+    evaluation: EvaluationConfig, model: Transformer, tokenizer: Tokenizer
+) -> Callable[[Any, str, int], str]:
+    """(parameters, prompt, seed) -> what a decoder adds to the prompt, or, of an encoder alone, the
+    prompt with its masks filled in."""
+    sampling = Sampling(temperature=evaluation.sample_temperature)
+    if model.config.decoder is None:
+
+        def fill(params: Any, prompt: str, seed: int) -> str:
+            filler = Filler(model, tokenizer)
+            return filler.fill(params, [prompt], sampling, seed=seed)[0].text
+
+        return fill
+    generator = Generator(model, tokenizer)
+
+    def add(params: Any, prompt: str, seed: int) -> str:
+        length = evaluation.sample_tokens
+        return generator.generate(params, [prompt], length, sampling, seed=seed)[0]
+
+    return add
 
 
 def due(every: int, step: int) -> bool:

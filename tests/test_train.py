@@ -15,12 +15,23 @@ from nanojaxlm.batch import Stream
 from nanojaxlm.checkpoint import FOLDER, Checkpoints
 from nanojaxlm.config import Config, EvaluationConfig, TrainingConfig
 from nanojaxlm.data.input import DataConfig, validation_batches
+from nanojaxlm.data.objectives import (
+    CausalLM,
+    FillInTheMiddle,
+    MaskedLM,
+    MixtureOfDenoisers,
+    NextTokens,
+    PrefixLM,
+    SpanCorruption,
+)
 from nanojaxlm.data.stores import open_stores
-from nanojaxlm.data.tokenizer import Tokenizer
+from nanojaxlm.data.tokenizer import load_tokenizer
+from nanojaxlm.data.vocabulary import Vocabulary
 from nanojaxlm.errors import UserError
 from nanojaxlm.evaluation.held_out import evaluate
 from nanojaxlm.loading import load
 from nanojaxlm.losses import LossConfig
+from nanojaxlm.model.config import EmbedConfig
 from nanojaxlm.optimizer import AdamW, WarmupCosine
 from nanojaxlm.sharding import batch_sharding, use_mesh
 from nanojaxlm.state import abstract_params, parameter_boxes
@@ -184,7 +195,8 @@ def test_evaluation_is_that_of_the_whole_logits_whatever_the_batch(finished_run)
         )
         for batch_size in (1, 8, 64):  # 64: the last batch is mostly padding
             data = dataclasses.replace(loaded.config.data, batch_size=batch_size)
-            batches = validation_batches(data, stores, batch_sharding(loaded.mesh))
+            rows = (data, stores, batch_sharding(loaded.mesh))
+            batches = validation_batches(*rows, Vocabulary.of(loaded.tokenizer))
             results.append(evaluate(eval_step, loaded.params, batches))
             batches.close()
     for held_out in results:
@@ -211,7 +223,7 @@ def test_a_run_on_8_devices_samples_and_goes_on_to_more_steps(tmp_path, small_co
     assert len(jax.tree.leaves(first.params)[0].sharding.device_set) == 8
     saved = (tmp_path / "config.json").read_text()
     store = TokenStore.open(str(tmp_path / "store"))
-    assert saved == dump_json(with_vocabulary(more, store))
+    assert saved == dump_json(with_vocabulary(more, load_tokenizer(store.tokenizer)))
 
 
 @pytest.mark.slow
@@ -233,17 +245,17 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_saved(tmp_path, small
 
 def test_a_vocabulary_below_the_stores_is_refused(tmp_path, small_config):
     config = small_config()
-    store = open_stores(config.data, tmp_path)[0]
-    size = Tokenizer(store.tokenizer).vocab_size
-    assert with_vocabulary(config, store).model.vocab_size == size
+    tokenizer = load_tokenizer(open_stores(config.data, tmp_path)[0].tokenizer)
+    size = tokenizer.vocab_size
+    assert with_vocabulary(config, tokenizer).model.vocab_size == size
     for given, fits in ((size + 3, True), (size - 1, False)):
         model = dataclasses.replace(config.model, vocab_size=given)
         other = dataclasses.replace(config, model=model)
         if fits:
-            assert with_vocabulary(other, store) == other
+            assert with_vocabulary(other, tokenizer) == other
         else:
             with pytest.raises(UserError, match=rf"vocab_size is {given}.*at least {size}"):
-                with_vocabulary(other, store)
+                with_vocabulary(other, tokenizer)
 
 
 def test_a_workdir_that_is_no_folder_to_write_to_is_refused(tmp_path):
@@ -261,7 +273,8 @@ def test_the_oracles_rows_have_the_positions_of_the_batches(tmp_path, small_conf
     config = small_config()
     stores = open_stores(config.data, tmp_path)
     where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    batches = validation_batches(config.data, stores, where)
+    vocabulary = Vocabulary.of(load_tokenizer(stores[0].tokenizer))
+    batches = validation_batches(config.data, stores, where, vocabulary)
     for batch in batches:
         assert int(jnp.max(batch.decoder.positions_BT[:, 0])) == 0
     batches.close()
@@ -278,3 +291,101 @@ def test_a_checkpoint_restores_into_the_state_that_train_returned(tmp_path, smal
     checkpoints.close()
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(restored), strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+# --- Encoders, decoders, and both
+
+KINDS = {
+    "encoder, masked": ("encoder", MaskedLM(), {}),
+    "both, spans": ("encoder_decoder", SpanCorruption(), {}),
+    "both, prefix": ("encoder_decoder", PrefixLM(layout="encoder"), {}),
+    "decoder, UL2": ("decoder", MixtureOfDenoisers(layout="prefix"), {}),
+    "decoder, fill in the middle": ("decoder", FillInTheMiddle(), {}),
+    "decoder, three ahead": ("decoder", NextTokens(num_tokens=3), {"num_future": 2}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_learns_evaluates_saves_and_goes_on(tmp_path, small_config, tiny_config, kind):
+    """The same train() for all: 12 steps, the last 4 by a second call."""
+    stacks, objective, fields = KINDS[kind]
+    model = dataclasses.replace(tiny_config(stacks, **fields), vocab_size=None)
+    defaults = small_config()
+    config = small_config(
+        model=model,
+        data=dataclasses.replace(defaults.data, objective=objective, sequence_length=48),
+        evaluation=EvaluationConfig(every=12, batches=1),
+        training=TrainingConfig(steps=8),
+    )
+    train(config, tmp_path, Console(quiet=True))
+    more = dataclasses.replace(config, training=TrainingConfig(steps=12))
+    state = train(more, tmp_path, Console(quiet=True))
+    assert int(state.step) == 12
+    metrics = lines(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in metrics] == list(range(1, 13))
+    assert metrics[-1]["validation_loss"] < metrics[0]["loss"]
+    assert ("extra_loss" in metrics[-1]) == (objective.num_future > 0)
+    loaded = load(str(tmp_path))
+    size = loaded.tokenizer.vocab_size
+    assert (
+        loaded.config.model.vocab_size
+        == size
+        == loaded.tokenizer.base_size + len(objective.extra_tokens)
+    )
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_the_parameters_of_another(tmp_path, small_config):
+    """Its optimizer and its step are fresh; at a learning rate of 0 the parameters stay."""
+    first = train(small_config(), tmp_path / "first", Console(quiet=True))
+    still = AdamW(learning_rate=1e-30, schedule=WarmupCosine(warmup_steps=1))
+    start = TrainingConfig(steps=1, start_from=str(tmp_path / "first"))
+    config = small_config(optimizer=still, training=start)
+    second = train(config, tmp_path / "second", Console(quiet=True))
+    assert int(second.step) == 1
+    for a, b in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+@pytest.mark.slow
+def test_parameters_of_another_model_or_tokenizer_are_no_start(
+    tmp_path, small_config, tiny_config, text_file
+):
+    train(small_config(training=TrainingConfig(steps=1)), tmp_path / "first", Console(quiet=True))
+    start = TrainingConfig(steps=1, start_from=str(tmp_path / "first"))
+    wider = dataclasses.replace(tiny_config(hidden=24), vocab_size=None)
+    with pytest.raises(UserError, match=r"feed_forward.* has shape .*the config wants"):
+        train(small_config(model=wider, training=start), tmp_path / "second", Console(quiet=True))
+    other = tmp_path / "other.txt"
+    other.write_text(text_file.read_text().upper())
+    data = dataclasses.replace(small_config().data, text=str(other))
+    with pytest.raises(UserError, match="another tokenizer"):
+        train(small_config(data=data, training=start), tmp_path / "third", Console(quiet=True))
+    start = TrainingConfig(steps=1, start_from=str(tmp_path / "nothing"))
+    with pytest.raises(UserError, match="no checkpoint in"):
+        train(small_config(training=start), tmp_path / "fourth", Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "objective", "words"),
+    [
+        ("decoder", MaskedLM(), "MaskedLM feeds encoder, but model.encoder is None"),
+        ("encoder", CausalLM(), "CausalLM feeds no encoder, but model.encoder is given"),
+        ("encoder_decoder", MaskedLM(), "MaskedLM feeds no decoder, but model.decoder is given"),
+        ("decoder", NextTokens(num_tokens=3), "2 tokens beyond the next, but model.num_future is"),
+    ],
+)
+def test_an_objective_that_does_not_fit_the_model_is_refused(
+    small_config, tiny_config, kind, objective, words
+):
+    data = dataclasses.replace(small_config().data, objective=objective)
+    with pytest.raises(ValueError, match=words):
+        small_config(model=tiny_config(kind), data=data)
+
+
+def test_rows_longer_than_the_learned_positions_are_refused(small_config, tiny_config):
+    embed = EmbedConfig(num_positions=17, first_position=2)
+    model = dataclasses.replace(tiny_config(), embed=embed)
+    with pytest.raises(ValueError, match="rows of 16 tokens are longer than the 17 positions"):
+        small_config(model=model)
