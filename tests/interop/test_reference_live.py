@@ -87,6 +87,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         head_dim=32,
     ),
     "llama-yarn, no longer": SIZES | dict(rope_parameters=YARN | dict(factor=1.0)),
+    "llama-yarn, ramp within": SIZES
+    | dict(rope_parameters=YARN | dict(original_max_position_embeddings=256), head_dim=32),
+    "llama-yarn, no ramp": SIZES
+    | dict(rope_parameters=YARN | dict(original_max_position_embeddings=4)),
     "mistral-window": SIZES | dict(sliding_window=5),
     "mistral-no window": SIZES | dict(sliding_window=None),
     "qwen2": SIZES,
@@ -240,7 +244,13 @@ def test_absent_fields_have_the_defaults_of_transformers(family: str, tmp_path: 
 
 
 OLD_SCALING = dict(type="linear", factor=4.0)
+# Without layer_types.
 OLD = {
+    "qwen2": VARIANTS["qwen2-last layers slide"],
+    "gemma2": GEMMA,
+    "qwen2_moe": VARIANTS["qwen2_moe-window"],
+    "dots1": VARIANTS["dots1-groups"],
+    "t5gemma": T5GEMMA,
     "llama": SIZES | dict(rope_theta=200.0, rope_scaling=OLD_SCALING),
     "llama-scaling with rope_type": SIZES
     | dict(rope_theta=500.0, rope_scaling={k: v for k, v in LLAMA3.items() if k != "rope_theta"}),
@@ -302,7 +312,7 @@ def test_pads_take_no_position_in_roberta(tmp_path: Path):
 
 
 @pytest.mark.parametrize("two_sided", [True, False])
-@pytest.mark.parametrize("numbers", [(32, 128), (8, 11), (16, 64), (64, 256), (4, 20)])
+@pytest.mark.parametrize("numbers", [(32, 128), (8, 11), (20, 320), (64, 256), (4, 20)])
 def test_every_distance_is_in_the_bucket_of_transformers(numbers: tuple[int, int], two_sided: bool):
     import torch
     from transformers.models.t5.modeling_t5 import T5Attention
