@@ -152,27 +152,6 @@ def load_tokenizer(data: bytes, extra_tokens: Sequence[str] = ()) -> Tokenizer:
     return Tokenizer(data, extra_tokens)
 
 
-def padding_ids(tokenizer: Tokenizer, vocab_size: int, what: str) -> range:
-    """The ids of a model that no token has: it may have more rows than its tokenizer has ids.
-
-    Published models often do (a multiple of 64 or 128 is faster); nothing reads or predicts them.
-
-    Args:
-        tokenizer: with its extra tokens. vocab_size: the model's. what: the model, for the message.
-
-    Raises:
-        UserError: the tokenizer has more ids than the model.
-    """
-    if tokenizer.vocab_size > vocab_size:
-        extra = f", {len(tokenizer.extra_tokens)} of them extra" if tokenizer.extra_tokens else ""
-        raise UserError(
-            f"tokenizer {tokenizer.fingerprint[:8]} has {tokenizer.vocab_size} ids{extra}, but "
-            f"{what} has vocab_size={vocab_size}: ids from {vocab_size} on have no embedding; name "
-            "the tokenizer that belongs to it"
-        )
-    return range(tokenizer.vocab_size, vocab_size)
-
-
 class StreamDecoder:
     """Text from ids as they arrive: what decode() gives, but a character only once it is whole.
 

@@ -85,6 +85,8 @@ class JsonModel:
         self.files = unpack_files(data)
         self._tokenizer = self._make()
         self._json: dict[str, Any] = json.loads(self.files[TOKENIZER_FILE])
+        if "type" not in self._json["model"]:  # older files leave it to the fields
+            self._json = json.loads(self._tokenizer.to_str())
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         names = {i: name for name, i in vocabulary.items()}
         added = self._tokenizer.get_added_tokens_decoder()
@@ -185,7 +187,7 @@ class JsonModel:
         return self._tokenizer.decoder.decode(["a", name])[1:].encode()
 
     def _word_starts(self) -> np.ndarray:
-        if self._json["model"].get("type") == "WordPiece":
+        if self._json["model"]["type"] == "WordPiece":
             prefix = self._json["model"]["continuing_subword_prefix"]
             return np.array([not name.startswith(prefix) for name in self.names])
         return np.array([piece[:1].isspace() for piece in self.pieces])

@@ -123,7 +123,7 @@ def _unigram_model(base: SentencePieceModel) -> dict[str, Any]:
     def score(piece: Any) -> float:
         if piece.type == _Type.NORMAL:
             return piece.score
-        if piece.type == _Type.USER_DEFINED:  # SentencePiece 0.2.3 does not use the model's own
+        if piece.type == _Type.USER_DEFINED:  # SentencePiece's rule from 0.2.2 on
             return 0.1 * (len(piece.piece.encode()) - 1)
         return _NEVER
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from nanojaxlm.data.tokenizer import StreamDecoder, Tokenizer, load_tokenizer, padding_ids
+from nanojaxlm.data.tokenizer import StreamDecoder, Tokenizer, load_tokenizer
 from nanojaxlm.errors import UserError
 
 TEXTS = (
@@ -228,12 +228,3 @@ def test_a_published_sentencepiece_model_gives_sentencepieces_ids_and_text(share
         ids = reference.encode(text)
         assert tokenizer.encode(text) == ids
         assert tokenizer.decode(ids) == reference.decode(ids)
-
-
-def test_a_model_may_have_more_rows_than_the_tokenizer_ids_but_not_fewer(subwords):
-    tokenizer = load_tokenizer(subwords.model, ("<mask>",))
-    size = tokenizer.vocab_size
-    assert padding_ids(tokenizer, size, "the model") == range(size, size)
-    assert padding_ids(tokenizer, size + 3, "the model") == range(size, size + 3)
-    with pytest.raises(UserError, match=f"{size} ids, 1 of them extra, but gpt2 has vocab_size"):
-        padding_ids(tokenizer, size - 1, "gpt2")

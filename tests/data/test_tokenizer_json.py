@@ -247,6 +247,14 @@ def test_a_text_longer_than_the_files_truncation_is_encoded_whole(made):
     assert tokenizer.encode("plain words" * 20) == made["gpt2"][1].encode("plain words" * 20)
 
 
+def test_an_older_file_that_does_not_name_its_kind_is_read(made):
+    fields = json.loads(made["bert"][1].model)
+    del fields["model"]["type"]
+    older = Tokenizer(json.dumps(fields).encode())
+    assert older.begins_word().tolist() == made["bert"][1].begins_word().tolist()
+    assert older.encode("some words") == made["bert"][1].encode("some words")
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
