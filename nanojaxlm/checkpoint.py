@@ -49,10 +49,19 @@ class Saved(NamedTuple):
 class Checkpoints:
     """The checkpoints of one workdir written asynchronously.
 
+    max_host_bytes: how much a save may hold in host memory at a time, no less than the largest
+    array; None = all, so that the run goes on while it is written.
+
     Raises, on making it: UserError where the workdir cannot be written.
     """
 
-    def __init__(self, workdir: str | Path, keep: int | None = None, read_only: bool = False):
+    def __init__(
+        self,
+        workdir: str | Path,
+        keep: int | None = None,
+        read_only: bool = False,
+        max_host_bytes: int | None = None,
+    ):
         self.folder = Path(workdir).absolute() / FOLDER
         if read_only and not self.folder.exists():
             raise UserError(
@@ -63,10 +72,12 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, create=not read_only, read_only=read_only
         )
+        gigabytes: Any = None if max_host_bytes is None else max_host_bytes / 1e9
+        state = ocp.PyTreeCheckpointHandler(
+            save_concurrent_gb=gigabytes, save_device_host_concurrent_gb=gigabytes
+        )
         self._manager = ocp.CheckpointManager(
-            self.folder,
-            options=options,
-            item_handlers={"state": ocp.PyTreeCheckpointHandler()} | json,
+            self.folder, options=options, item_handlers={"state": state} | json
         )
 
     def latest_step(self) -> int | None:

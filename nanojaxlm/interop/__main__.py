@@ -51,23 +51,25 @@ def main(argv: Sequence[str]) -> None:
     parse_command_line([program, *rest])
     if verb is None:
         raise UserError("say import or export first: python -m nanojaxlm.interop import --folder=…")
-    given = {name: flag.value or "" for name, flag in NEEDED[verb].items()}
-    for name, value in given.items():
-        if not value:
+    for name, flag in NEEDED[verb].items():
+        if not flag.value:
             raise UserError(f"{verb} needs --{name}; see --help")
+    folder = FOLDER.value or ""
     console = Console(highlight=False, soft_wrap=True)
     if verb == "import":
-        import_folder(**given, mesh=from_config_dict(MeshConfig, MESH.value, "mesh"))
-        console.print(f"{given['workdir']}: the model of {given['folder']}, at step 0")
+        workdir = WORKDIR.value or ""
+        import_folder(folder, workdir, from_config_dict(MeshConfig, MESH.value, "mesh"))
+        console.print(f"{workdir}: the model of {folder}, at step 0")
         return
     comparisons = export(
-        **given,
+        CHECKPOINT.value or "",
+        folder,
         dtype=DTYPE.value,
         max_shard_bytes=MAX_SHARD.value,
         model_type=MODEL_TYPE.value,
     )
     for one in comparisons:
-        console.print(f"{given['folder']}: {one.against}: logits within {one.difference:.2e}")
+        console.print(f"{folder}: {one.against}: logits within {one.difference:.2e}")
 
 
 if __name__ == "__main__":

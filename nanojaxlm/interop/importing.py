@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from jax.sharding import Mesh
 
 from nanojaxlm.checkpoint import Checkpoints, Saved, to_disk
@@ -34,6 +35,7 @@ from nanojaxlm.state import abstract_params, parameter_boxes
 from nanojaxlm.typed_config import dump_json, to_plain
 
 CONFIG = "config.json"
+MIN_HOST_BYTES = 2**26  # that may be on the way to the disk at a time
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt", "vocab.json")
 
 
@@ -117,7 +119,8 @@ def import_folder(
         part.mkdir(parents=True)
         with use_mesh(on_mesh):
             params = read_on_disk_layout(opened.folder, opened.places, abstract)
-            checkpoints = Checkpoints(part)
+            largest = max(leaf.nbytes for leaf in jax.tree.leaves(params))
+            checkpoints = Checkpoints(part, max_host_bytes=max(MIN_HOST_BYTES, largest))
             try:
                 saved = Saved(0, to_plain(config), {}, tokenizer.model)
                 checkpoints.save({"params": params}, saved)
