@@ -7,10 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from nanojaxlm.data.input import DataConfig
 from nanojaxlm.data.tokenizer import Tokenizer
+from nanojaxlm.data.vocabulary import Vocabulary
 from nanojaxlm.token_store import StoreWriter, TokenStore
 
 ALPHABET = "".join(chr(0x10000 + i) for i in range(997))
+LENGTHS = [2, 30, 3, 2, 2, 17, 8, 64, 9, 2, 41] * 8
 TOKENIZER = Tokenizer.characters(ALPHABET)
 
 
@@ -48,3 +51,23 @@ def make_store(tmp_path: Path) -> Callable[..., KnownStore]:
         return KnownStore(TokenStore.open(path), documents)
 
     return make
+
+
+@pytest.fixture
+def stores(make_store) -> list[TokenStore]:
+    return [
+        make_store("a", train=LENGTHS, validation=[9, 30, 4]).store,
+        make_store("bb", train=LENGTHS[:30], validation=[20]).store,
+    ]
+
+
+@pytest.fixture
+def config(stores) -> DataConfig:
+    return DataConfig(
+        stores=tuple(store.path for store in stores), sequence_length=16, batch_size=8
+    )
+
+
+@pytest.fixture(scope="session")
+def vocabulary() -> Vocabulary:
+    return Vocabulary.of(TOKENIZER)

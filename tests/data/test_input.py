@@ -1,51 +1,49 @@
 """Global batches: the same for every number of processes, at any step, in every layout."""
 
+import dataclasses
 import hashlib
 import json
-import os
-import socket
-import subprocess
-import sys
 from itertools import islice
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from nanojaxlm.batch import fingerprint, fingerprint_hex
+from nanojaxlm.data.draws import Draws
 from nanojaxlm.data.input import DataConfig, make_batches, validation_batches
-from nanojaxlm.data.objectives import CausalLM
+from nanojaxlm.data.objectives import (
+    CausalLM,
+    FillInTheMiddle,
+    MaskedLM,
+    Mixture,
+    MixtureOfDenoisers,
+    NextTokens,
+    PrefixLM,
+    SpanCorruption,
+)
+from nanojaxlm.data.objectives.rows import Rows, Setting
 from nanojaxlm.data.schedule import Schedule
 from nanojaxlm.data.source import BatchSource, RowSource
-from nanojaxlm.data.stores import open_stores
-from nanojaxlm.data.tokenizer import load_tokenizer
-from nanojaxlm.data.vocabulary import Vocabulary
 from nanojaxlm.errors import UserError
 from nanojaxlm.typed_config import from_config_dict, to_config_dict
+
+OBJECTIVES = [
+    MaskedLM(whole_words=True),
+    SpanCorruption(mean_length=2.0),
+    MixtureOfDenoisers(layout="prefix"),
+    PrefixLM(layout="encoder"),
+    FillInTheMiddle(),
+    NextTokens(num_tokens=3),
+    Mixture(objectives=(CausalLM(), PrefixLM(), SpanCorruption(layout="prefix"))),
+]
 
 LENGTHS = [2, 30, 3, 2, 2, 17, 8, 64, 9, 2, 41] * 8
 
 
-@pytest.fixture
-def stores(make_store):
-    return [
-        make_store("a", train=LENGTHS, validation=[9, 30, 4]).store,
-        make_store("bb", train=LENGTHS[:30], validation=[20]).store,
-    ]
-
-
-@pytest.fixture
-def config(stores) -> DataConfig:
-    return DataConfig(
-        stores=tuple(store.path for store in stores), sequence_length=16, batch_size=8
-    )
-
-
-@pytest.fixture
-def vocabulary(stores) -> Vocabulary:
-    return Vocabulary.of(load_tokenizer(stores[0].tokenizer))
+@pytest.fixture(params=OBJECTIVES, ids=lambda one: type(one).__name__)
+def any_config(config, request) -> DataConfig:
+    return dataclasses.replace(config, objective=request.param)
 
 
 def one_device() -> SingleDeviceSharding:
@@ -104,6 +102,77 @@ def test_every_layout_holds_the_same_global_batches(config, stores, vocabulary):
         batches.seek(0)
         assert digests(batches, 4) == wanted
         batches.close()
+
+
+def test_any_objective_makes_the_same_batches_in_every_layout(any_config, stores, vocabulary):
+    def first(sharding, number, start_step=0):
+        batches = make_batches(
+            any_config, stores, sharding, seed=4, vocabulary=vocabulary, start_step=start_step
+        )
+        seen = list(islice(batches, number))
+        batches.close()
+        return seen
+
+    wanted = [digest([batch]) for batch in first(one_device(), 6)]
+    assert len(set(wanted)) == 6
+    for sharding in layouts():
+        seen = first(sharding, 2)
+        assert [digest([batch]) for batch in seen] == wanted[:2]
+        for array in jax.tree.leaves(seen):
+            assert array.sharding.is_equivalent_to(sharding, 2)
+    assert [digest([batch]) for batch in first(one_device(), 2, start_step=4)] == wanted[4:]
+    again = dataclasses.replace(any_config, num_threads=1, prefetch=1)
+    batches = make_batches(again, stores, one_device(), seed=4, vocabulary=vocabulary)
+    assert digests(batches, 6) == wanted
+
+
+@pytest.mark.parametrize("num_processes", [2, 4])
+def test_any_objective_gives_a_process_its_rows_of_the_global_batch(
+    any_config, stores, vocabulary, num_processes
+):
+    """Each process reads and corrupts only the rows that its devices hold."""
+    devices = jax.devices()[:num_processes]
+    whole = make_batches(any_config, stores, one_device(), seed=4, vocabulary=vocabulary)
+    wanted = list(islice(whole, 3))
+    lengths = any_config.lengths
+    groups = [[RowSource(s.split("train"), lengths.row, lengths.ahead) for s in stores]]
+    schedule = Schedule([sum(map(len, groups[0]))], (1.0,), seed=4)
+    setting = Setting(
+        vocabulary,
+        {name: vocabulary.size + i for i, name in enumerate(any_config.objective.extra_tokens)},
+        16,
+    )
+    for rows in np.split(np.arange(8), len(devices)):
+        source = BatchSource(groups, schedule, 8, rows)
+        for step, batch in enumerate(wanted):
+            tokens, segments, places = source[step]
+            part = any_config.objective.batch(Rows(tokens, segments, Draws.of(4, places)), setting)
+            for mine, all_of_it in zip(jax.tree.leaves(part), jax.tree.leaves(batch), strict=True):
+                np.testing.assert_array_equal(mine, np.asarray(all_of_it)[rows])
+
+
+def test_each_epoch_has_other_masks_and_validation_always_the_same(config, stores, vocabulary):
+    config = dataclasses.replace(config, objective=MaskedLM(rate=0.5), batch_size=1)
+    rows = sum(len(RowSource(store.split("train"), 16, 0)) for store in stores)
+    masks = []
+    for epoch in range(2):
+        batches = make_batches(
+            config, stores, one_device(), seed=0, vocabulary=vocabulary, start_step=epoch * rows
+        )
+        masks.append(
+            {
+                np.asarray(batch.targets.tokens_BT).tobytes(): np.asarray(batch.targets.weights_BT)
+                for batch in islice(batches, rows)
+            }
+        )
+        batches.close()
+    assert masks[0].keys() == masks[1].keys()
+    differ = [not np.array_equal(masks[0][row], masks[1][row]) for row in masks[0]]
+    assert np.mean(differ) > 0.9
+    passes = [
+        digests(validation_batches(config, stores, one_device(), vocabulary), 99) for _ in range(2)
+    ]
+    assert passes[0] == passes[1]
 
 
 def test_the_batches_of_a_seed_do_not_change_between_versions(config, stores, vocabulary):
@@ -170,10 +239,37 @@ def test_the_state_of_other_batches_is_refused(config, stores, vocabulary):
             seed=1,
             vocabulary=vocabulary,
         ),
+        "objective": make_batches(
+            dataclasses.replace(config, objective=PrefixLM()),
+            stores,
+            one_device(),
+            seed=1,
+            vocabulary=vocabulary,
+        ),
     }
     for name, batches in others.items():
         with pytest.raises(UserError, match=f"have {name}"):
             batches.set_state(state)
+
+
+def test_the_state_holds_every_number_of_the_objective(config, stores, vocabulary):
+    states = [
+        make_batches(
+            dataclasses.replace(config, objective=objective),
+            stores,
+            one_device(),
+            seed=1,
+            vocabulary=vocabulary,
+        )
+        for objective in (
+            Mixture(objectives=(SpanCorruption(), SpanCorruption(density=0.25))),
+            Mixture(objectives=(SpanCorruption(), SpanCorruption(density=0.3))),
+        )
+    ]
+    state = json.loads(json.dumps(states[0].get_state()))
+    states[0].set_state(state)
+    with pytest.raises(UserError, match=r"have objective .*0\.25.* give .*0\.3"):
+        states[1].set_state(state)
 
 
 def test_an_epoch_of_several_stores_loses_nothing_and_repeats_nothing(
@@ -260,6 +356,8 @@ def test_too_little_text_and_missing_splits_are_told_with_their_counts(
         ({"num_threads": 0}, "num_threads"),
         ({"prefetch": 1, "num_threads": 2}, "prefetch"),
         ({"train_split": ""}, "train_split"),
+        ({"sequence_length": 2048, "objective": SpanCorruption()}, "num_sentinels=100 are too few"),
+        ({"sequence_length": 2, "objective": FillInTheMiddle()}, "sequence_length=2 has no room"),
     ],
 )
 def test_impossible_configs_are_refused_by_the_field(fields, message):
@@ -270,64 +368,3 @@ def test_impossible_configs_are_refused_by_the_field(fields, message):
 def test_the_config_goes_through_a_config_dict_and_back():
     config = DataConfig(stores=("a", "b"), weights=(0.25, 0.75), objective=CausalLM())
     assert from_config_dict(DataConfig, to_config_dict(config)) == config
-
-
-CHILD = """
-import json, sys
-import jax
-jax.config.update("jax_platforms", "cpu")
-jax.config.update("jax_num_cpu_devices", 2)
-jax.config.update("jax_cpu_collectives_implementation", "gloo")
-address, count, process, paths = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
-jax.distributed.initialize(address, count, process)
-from itertools import islice
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from nanojaxlm.batch import fingerprint, fingerprint_hex
-from nanojaxlm.data.input import DataConfig, make_batches
-from nanojaxlm.data.stores import open_stores
-from nanojaxlm.data.tokenizer import load_tokenizer
-from nanojaxlm.data.vocabulary import Vocabulary
-assert jax.process_count() == count and len(jax.devices()) == 2 * count
-config = DataConfig(stores=tuple(paths), sequence_length=16, batch_size=8)
-sharding = NamedSharding(Mesh(jax.devices(), ("data",)), PartitionSpec("data"))
-stores = open_stores(config, None)
-vocabulary = Vocabulary.of(load_tokenizer(stores[0].tokenizer))
-batches = make_batches(config, stores, sharding, seed=0, vocabulary=vocabulary)
-hashes = [fingerprint_hex(jax.jit(fingerprint)(batch)) for batch in islice(batches, 5)]
-print(json.dumps({"hashes": hashes, "state": batches.get_state()}))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_real_processes_read_the_global_batches_of_a_single_one(
-    config, stores, vocabulary, tmp_path, count
-):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    root = str(Path(__file__).parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join([root, environment.get("PYTHONPATH", "")])
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", CHILD, address, str(count), str(i), *config.stores],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for i in range(count)
-    ]
-    try:
-        outputs = [
-            json.loads(child.communicate(timeout=300)[0].splitlines()[-1]) for child in children
-        ]
-    finally:
-        for child in children:
-            child.kill()
-            child.wait()
-    stores = open_stores(config, tmp_path)
-    alone = make_batches(config, stores, one_device(), seed=0, vocabulary=vocabulary)
-    hashes = [fingerprint_hex(jax.jit(fingerprint)(batch)) for batch in islice(alone, 5)]
-    wanted = {"hashes": hashes, "state": alone.get_state()}
-    assert outputs == [wanted] * count

@@ -1,11 +1,11 @@
-"""What an objective is given, what it must say of itself, and the documents in the rows."""
+"""What an objective is given, and the documents in it."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from nanojaxlm.batch import Batch, Stream
+from nanojaxlm.batch import Stream
 from nanojaxlm.data.draws import Draws
 from nanojaxlm.data.vocabulary import Vocabulary
 
@@ -47,36 +47,6 @@ class Setting(NamedTuple):
     vocabulary: Vocabulary
     extra_ids: Mapping[str, int]
     sequence_length: int
-
-
-class Objective(Protocol):
-    """A way to make inputs and targets of rows; a frozen dataclass of numbers.
-
-    extra_tokens: names of the ids after the tokenizer's. num_future: targets further ahead than the
-    next. encodes, decodes: which streams its batches have.
-    """
-
-    @property
-    def extra_tokens(self) -> tuple[str, ...]: ...
-    @property
-    def num_future(self) -> int: ...
-    @property
-    def encodes(self) -> bool: ...
-    @property
-    def decodes(self) -> bool: ...
-
-    def lengths(self, sequence_length: int) -> Lengths:
-        """The sizes of rows [B, row + ahead] and of streams; no stream exceeds sequence_length,
-        but for the decoder beside an encoder.
-
-        Raises:
-            ValueError: sequence_length is too small, or too large for the sentinels.
-        """
-        ...
-
-    def batch(self, rows: Rows, setting: Setting) -> Batch:
-        """numpy arrays, int32 and float32, of the sizes that lengths() says."""
-        ...
 
 
 class Pieces(NamedTuple):

@@ -1,5 +1,6 @@
 """What the objectives with sentinels have in common: their numbers, and the sizes of batches."""
 
+import bisect
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -103,10 +104,12 @@ class SentinelObjective:
         row = sequence_length
         if any(part.mode for part in self.parts):
             row -= max(1, sequence_length // 64)
-        while self.layout == "prefix" and row > 0:
-            if row + 2 * self._most_spans(row) + spare <= sequence_length:
-                break
-            row -= 1
+        if self.layout == "prefix":  # a sentinel on both sides for each span
+            row = bisect.bisect_right(
+                range(1, row + 1),
+                sequence_length - spare,
+                key=lambda length: length + 2 * self._most_spans(length),
+            )
         if row < 1:
             raise ValueError(
                 f"sequence_length={sequence_length} has no room for the sentinels; raise it"
