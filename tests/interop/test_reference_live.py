@@ -304,6 +304,28 @@ def test_shards_are_read_by_their_index(tmp_path: Path):
     assert_same(model, tmp_path, seed=6)
 
 
+@pytest.mark.parametrize(
+    ("family", "names"),
+    [
+        ("gpt2", {"transformer.": ""}),
+        ("bert", {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}),
+    ],
+)
+def test_the_first_folders_of_a_family_have_other_names(
+    family: str, names: dict[str, str], tmp_path: Path
+):
+    """Which transformers read, too."""
+    from safetensors.numpy import load_file, save_file
+
+    model = make_model(family, BERT, seed=8)
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    for new, old in names.items():
+        tensors = {name.replace(new, old): value for name, value in tensors.items()}
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    assert_same(type(model).from_pretrained(tmp_path), tmp_path, seed=8)
+
+
 def test_pads_take_no_position_in_roberta(tmp_path: Path):
     model = make_model("roberta", BERT | dict(pad_token_id=3), seed=7)
     model.save_pretrained(tmp_path)

@@ -314,6 +314,8 @@ class GPT2:
         self.folder = folder
         self.fields = folder.fields(self.defaults)
         self.fields.must_be(add_cross_attention=False)
+        # The folder of the first GPT-2 was written from a model without its head.
+        self.prefix = "transformer." if "transformer.wte.weight" in folder else ""
         self.width: int = self.fields["n_embd"]
         self.head_dim = self.width // self.fields["n_head"]
         self.activation = activation(self.fields, "activation_function")
@@ -354,4 +356,4 @@ class GPT2:
         return layer_norm(x_BTD, scale, bias, self.fields["layer_norm_epsilon"])
 
     def tensor(self, name: str, *shape: int) -> np.ndarray:
-        return self.folder.tensor(f"transformer.{name}", *shape)
+        return self.folder.tensor(self.prefix + name, *shape)

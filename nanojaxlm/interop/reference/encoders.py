@@ -96,8 +96,10 @@ class Bert:
         return x @ weight.T + self.folder.tensor(f"{name}.bias", size)
 
     def norm(self, name: str, x_BTD: np.ndarray) -> np.ndarray:
-        scale = self.folder.tensor(f"{name}.weight", self.width)
-        bias = self.folder.tensor(f"{name}.bias", self.width)
+        # The first BERT's folders have TensorFlow's names.
+        old = f"{name}.gamma" in self.folder
+        scale = self.folder.tensor(f"{name}.gamma" if old else f"{name}.weight", self.width)
+        bias = self.folder.tensor(f"{name}.beta" if old else f"{name}.bias", self.width)
         return layer_norm(x_BTD, scale, bias, self.fields["layer_norm_eps"])
 
 
