@@ -45,14 +45,16 @@ def batch_loss(
     apply: Any = partial(model.apply, {"params": params})
     (x_BTD, _), sown = apply(batch.decoder, batch.encoder, method="hidden", mutable=[LOSSES])
     total, sums = _targets_loss(model, loss, params, x_BTD, batch.targets)
-    # a router's loss is a mean over the tokens of its (micro-)batch, which counts for its targets
-    router = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(sown))
-    extra = jnp.asarray(router, jnp.float32) * sums.count
+    extra = jnp.zeros((), jnp.float32)
+    sown_ahead = None
     if batch.future:
-        ahead = apply(x_BTD, batch.decoder, method="futures")
+        ahead, sown_ahead = apply(x_BTD, batch.decoder, method="futures", mutable=[LOSSES])
         for ahead_BTD, targets in zip(ahead, batch.future, strict=True):
             nll, _ = _targets_loss(model, loss, params, ahead_BTD, targets)
             extra = extra + loss.future * nll
+    # a router's loss is a mean over the tokens of its (micro-)batch, which counts for its targets
+    for router_loss in jax.tree.leaves((sown, sown_ahead)):
+        extra = extra + jnp.sum(router_loss) * sums.count
     return total + extra, sums._replace(extra=extra)
 
 

@@ -259,6 +259,8 @@ class StackConfig:
             raise ValueError("sum_norm excludes pre_norm and post_norm")
         if not (self.pre_norm or self.post_norm or self.sum_norm):
             raise ValueError("one of pre_norm, post_norm, sum_norm must be True")
+        if self.relative_bias is not None and self.attention.softcap is not None:
+            raise ValueError("relative_bias excludes attention.softcap")
         if (self.num_dense > 0) != (self.dense is not None):
             raise ValueError("num_dense > 0 and dense come together")
 

@@ -118,11 +118,11 @@ class Future(nn.Module):
     def __call__(self, x_BTD: jax.Array, stream: Any) -> jax.Array:
         c = self.config
         mask = AttentionMask(stream.segments_BT, stream.segments_BT, 0, stream.prefix_BT)
-        rotation = None
-        if c.attention.rope is not None:
-            rotation = make_rotation(stream.positions_BT, c.attention.rope, c.attention.rotated)
-        context = Context(mask, rotation, rotation, None, None, None)
         layer = c.layer(c.num_layers - 1)
+        rotation, rope = None, layer.attention.rope
+        if rope is not None:
+            rotation = make_rotation(stream.positions_BT, rope, layer.attention.rotated)
+        context = Context(mask, rotation, rotation, None, None, None)
         x_BTD, _ = Block(c, layer, self.d_model, True, self.dtype, name="layer")(
             x_BTD, None, context
         )

@@ -92,6 +92,10 @@ def test_the_logits_are_of_the_decoder_where_there_is_one():
         (lambda: stack(sum_norm=True), "sum_norm excludes"),
         (lambda: stack(pre_norm=False), "one of pre_norm"),
         (lambda: stack(num_dense=1), "num_dense > 0 and dense"),
+        (
+            lambda: stack(relative_bias=RelativeBiasConfig(), attention=attention(softcap=1.0)),
+            "relative_bias excludes attention.softcap",
+        ),
         (lambda: stack(remat="some"), "remat"),
         (lambda: LocalConfig(window=3, global_every=0), "global_every"),
         (lambda: RelativeBiasConfig(num_buckets=5), "num_buckets must be even"),

@@ -18,9 +18,11 @@ from nanojaxlm.model.config import (
     LocalConfig,
     MixtureConfig,
     RelativeBiasConfig,
+    Rope,
 )
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.state import parameter_boxes
+from nanojaxlm.step import batch_loss
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 VOCAB = 50
@@ -259,7 +261,7 @@ def test_future_heads_add_their_losses_and_train_the_trunk(
     weights = batch.targets.weights_BT
     nothing = batch._replace(targets=batch.targets._replace(weights_BT=np.zeros_like(weights)))
     loss = LossConfig(future=0.5)
-    (total, sums), _ = loss_and_gradient(tiny.model, tiny.params, batch, loss)
+    total, sums = jax.jit(partial(batch_loss, tiny.model, loss))(tiny.params, batch)
     np.testing.assert_allclose(sums.nll, nll[0], rtol=1e-5)
     np.testing.assert_allclose(sums.extra, 0.5 * (nll[1] + nll[2]), rtol=1e-5)
     np.testing.assert_allclose(total, nll[0] + 0.5 * (nll[1] + nll[2]), rtol=1e-5)
@@ -267,6 +269,28 @@ def test_future_heads_add_their_losses_and_train_the_trunk(
     _, gradient = loss_and_gradient(tiny.model, tiny.params, nothing, loss)
     assert {"future_2", "future_3"} < set(gradient)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.slow
+def test_a_head_for_later_tokens_is_one_layer_more(tiny_config, build, packed_batch):
+    """A local one with a rotation of its own and a mixture, as the last of the 2 layers is: the
+    logits and the routers' losses are those of a decoder that has it as its third."""
+    local = LocalConfig(window=3, global_every=3, global_first=True, rope=Rope(theta=50.0))
+    fields = {"feed_forward": MIXTURE, "scan": False, "final_norm": False, "local": local}
+    tiny = build(tiny_config(num_future=1, **fields))
+    batch = packed_batch(3, 8, VOCAB, num_future=1)
+    longer = Transformer(tiny_config(num_layers=3, **fields))
+    third = {"layer_2": tiny.params["future_2"]["layer"]}
+    params = tiny.params | {"decoder": tiny.params["decoder"] | third}
+    del params["future_2"]
+    _, ahead = ahead_logits(tiny)(batch.decoder)
+    expected = jax.jit(longer.apply)({"params": params}, batch.decoder)
+    np.testing.assert_allclose(ahead, expected, atol=1e-5)
+    alone = batch._replace(future=())
+    _, sums = jax.jit(partial(batch_loss, tiny.model, LossConfig(future=0)))(tiny.params, batch)
+    _, wanted = jax.jit(partial(batch_loss, longer, LossConfig()))(params, alone)
+    assert wanted.extra > 0
+    np.testing.assert_allclose(sums.extra, wanted.extra, rtol=1e-5)
 
 
 def test_a_head_for_later_tokens_sees_no_later_token(tiny_config, build, random_stream):
