@@ -12,7 +12,6 @@ import numpy as np
 
 from nanojaxlm.errors import UserError
 from nanojaxlm.interop.reference.decoders import (
-    GPT2,
     Gemma2,
     Gemma3,
     Llama,
@@ -24,6 +23,7 @@ from nanojaxlm.interop.reference.decoders import (
 from nanojaxlm.interop.reference.encoder_decoders import T5, T5Gemma
 from nanojaxlm.interop.reference.encoders import Bert, ModernBert, Roberta
 from nanojaxlm.interop.reference.folder import Folder
+from nanojaxlm.interop.reference.gpt2 import GPT2
 from nanojaxlm.interop.reference.mixtures import Dots1, Mixtral, Qwen2Moe, Qwen3Moe
 
 # model_type of config.json -> what computes it
