@@ -64,6 +64,17 @@ def load_params(checkpoint: str, abstract: Any, tokenizer: bytes) -> Any:
     return params
 
 
+def load_tokenizer_of(checkpoint: str) -> Tokenizer:
+    """The tokenizer of a checkpoint, named as for `load`, without an objective's extra tokens.
+
+    Raises:
+        UserError: there is no such checkpoint.
+    """
+    checkpoints, saved = _open(checkpoint)
+    checkpoints.close()
+    return load_tokenizer(saved.tokenizer)
+
+
 def _open(checkpoint: str) -> tuple[Checkpoints, Saved]:
     workdir, step = _parse(checkpoint)
     checkpoints = Checkpoints(workdir, read_only=True)

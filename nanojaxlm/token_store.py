@@ -1,7 +1,7 @@
 """The token store: the contract on disk between the data pipeline and the model.
 
     manifest.json              the commit marker, written last; a folder without it is not a store
-    tokenizer.model            the SentencePiece model, bytes
+    tokenizer.model            the tokenizer's bytes: a SentencePiece model or a tokenizer.json
     SPLIT/tokens/              zarr3, uint16 (vocabulary <= 65,536) or uint32: documents, joined
     SPLIT/offsets/             zarr3, int64 [num_documents + 1]: where documents begin; the end
 
@@ -72,7 +72,7 @@ class Manifest:
 
 
 def tokenizer_fingerprint(model: bytes) -> str:
-    """sha256 hex of the serialized SentencePiece model."""
+    """sha256 hex of the tokenizer's bytes."""
     return hashlib.sha256(model).hexdigest()
 
 
@@ -93,11 +93,13 @@ class StoreWriter:
         tokenizer: bytes,
         sources: Sequence[Any],
         curation: Mapping[str, Any],
+        vocab_size: int | None = None,
         overwrite: bool = False,
     ):
+        """vocab_size: the tokenizer's ids; None = those of a SentencePiece model."""
         self._path = str(path)
         self._tokenizer = tokenizer
-        self._vocab_size = _vocab_size(tokenizer, self._path)
+        self._vocab_size = vocab_size or _vocab_size(tokenizer, self._path)
         self._sources = tuple(sources)
         self._curation = json.loads(json.dumps(dict(curation)))
         self._splits: dict[str, _SplitWriter] = {}
@@ -248,7 +250,7 @@ class Split:
 class TokenStore:
     """An open, verified store.
 
-    manifest: what it holds. tokenizer: the serialized SentencePiece model. path: as it was given.
+    manifest: what it holds. tokenizer: its bytes. path: as it was given.
     """
 
     def __init__(self, path: str, manifest: Manifest, tokenizer: bytes, splits: dict[str, Split]):

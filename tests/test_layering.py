@@ -27,10 +27,12 @@ ROOMS = (
     ("config",),
     ("loading", "progress"),
     ("train", "interop"),
-    ("main", "evaluate", "generate", "report"),
+    ("main", "evaluate", "generate", "report", "tokenize"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
-ABOVE_THE_CONFIG = {"loading", "train", "interop", "main", "evaluate", "generate", "report"}
+ABOVE_THE_CONFIG = {
+    "loading", "train", "interop", "main", "evaluate", "generate", "report", "tokenize",
+}  # fmt: skip
 FOR_THE_PIPELINE = {"errors", "typed_config", "token_store"}
 
 
