@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,17 @@ from nanojaxlm.batch import Stream
 from nanojaxlm.data.tokenizer import Tokenizer
 from nanojaxlm.errors import UserError
 from nanojaxlm.inference.generator import Generator, Piece
+from nanojaxlm.inference.prompts import whole_text
 from nanojaxlm.inference.sampling import Sampling
+from nanojaxlm.model.config import (
+    EmbedConfig,
+    LayerNormConfig,
+    LocalConfig,
+    RelativeBiasConfig,
+)
 from nanojaxlm.model.transformer import Transformer
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 GREEDY = Sampling(temperature=0)
 ALPHABET = "abcdefghijklmnopqrstuvwxyz .,é☃"
 CHARACTERS = Tokenizer.characters(ALPHABET)
@@ -48,9 +57,10 @@ class Scripted(Generator):
 
     def __init__(self, tokenizer, rows):
         self._tokenizer, self._rows = tokenizer, rows
+        self._model = SimpleNamespace(config=SimpleNamespace(encoder=None))
         self.steps = 0
 
-    def token_stream(self, params, prompts, max_tokens, sampling, seed=0):
+    def token_stream(self, params, prompts, max_tokens, sampling, seed=0, prefix=False):
         assert len(prompts) == len(self._rows)
         for i in range(max_tokens):
             self.steps += 1
@@ -68,18 +78,37 @@ def joined(pieces, row=0):
     return "".join(piece.text for piece in pieces if piece.row == row)
 
 
-def full_pass(forward, prompt, num_tokens):
-    """Greedy continuation by the whole forward pass, no cache, one prompt, one token at a time."""
-    tokens = list(prompt)
-    for _ in range(num_tokens):
-        # padded on the right to one length, so that it compiles once: causal, so it changes nothing
-        row = np.zeros((1, 128), np.int32)
-        row[0, : len(tokens)] = tokens
-        positions = np.arange(128, dtype=np.int32)[None]
-        segments = (positions < len(tokens)).astype(np.int32)
-        logits = forward(Stream(row, positions, segments))
-        tokens.append(int(np.asarray(logits)[0, len(tokens) - 1].argmax()))
-    return tokens[len(prompt) :]
+LENGTH = 128  # that the whole passes are padded to
+
+
+def padded(tokens, length=LENGTH, prefix=0):
+    """One row, padded on the right, so that passes of all lengths compile once."""
+    row = np.zeros((1, length), np.int32)
+    row[0, : len(tokens)] = tokens
+    index = np.arange(length, dtype=np.int32)[None]
+    segments = (index < len(tokens)).astype(np.int32)
+    prefix_BT = (index < prefix).astype(np.int32) if prefix else None
+    return Stream(row, index * segments, segments, prefix_BT)
+
+
+def whole_passes(model, params):
+    """full_pass(prompt, num_tokens): greedy by whole forward passes, no cache, one prompt, one
+    token at a time."""
+    config = model.config
+    forward = jax.jit(lambda decoder, encoder: model.apply({"params": params}, decoder, encoder))
+
+    def full_pass(prompt, num_tokens, prefix=False):
+        tokens, encoder = list(prompt), None
+        if config.encoder is not None:
+            start_id = CHARACTERS.bos_id if config.start_id is None else config.start_id
+            tokens, encoder = [start_id], padded(prompt)
+        begin = len(tokens)
+        for _ in range(num_tokens):
+            logits = forward(padded(tokens, prefix=begin if prefix else 0), encoder)
+            tokens.append(int(np.asarray(logits)[0, len(tokens) - 1].argmax()))
+        return tokens[begin:]
+
+    return full_pass
 
 
 def prompts_of_lengths(lengths, vocab_size, seed=0):
@@ -87,23 +116,96 @@ def prompts_of_lengths(lengths, vocab_size, seed=0):
     return [rng.integers(3, vocab_size, length).tolist() for length in lengths]
 
 
+OTHERWISE = {
+    "scan": False, "window": 5, "qk_norm": "head", "kv_shift": True,
+}  # fmt: skip
+T5 = {"rope": None, "relative_bias": RelativeBiasConfig(num_buckets=8, max_distance=20)}
+GPT2 = {"rope": None, "embed": EmbedConfig(scale=1.0, num_positions=96), "norm": LayerNormConfig()}
+GEMMA = {"local": LocalConfig(window=4, global_every=2), "post_norm": True, "num_layers": 3}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "fields", [{}, {"scan": False, "window": 5, "qk_norm": True, "tie_embeddings": False}]
+    ("kind", "fields"),
+    [
+        ("decoder", {}),
+        ("decoder", OTHERWISE),
+        ("decoder", GPT2),
+        ("decoder", GEMMA),
+        ("encoder_decoder", {}),
+        ("encoder_decoder", OTHERWISE | {"start_id": 7}),
+        ("encoder_decoder", T5),
+        ("encoder_decoder", GEMMA | {"share_embeddings": False}),
+    ],
 )
-def test_greedy_with_the_cache_is_the_argmax_of_the_whole_pass(tiny_config, random_params, fields):
-    model = Transformer(tiny_config(**fields))
+def test_greedy_with_the_cache_is_the_argmax_of_the_whole_pass(
+    tiny_config, random_params, kind, fields
+):
+    """Of several prompts together, padded on the left, and of each alone."""
+    # a tied table of random rows would only say again what it reads
+    model = Transformer(tiny_config(kind, **{"tie_embeddings": False} | fields))
     params = random_params(model)
     generator = Generator(model, CHARACTERS)
-    forward = jax.jit(lambda stream: model.apply({"params": params}, stream))
     prompts = prompts_of_lengths([1, 30, 70], 50)
+    full_pass = whole_passes(model, params)
     together = np.stack(list(generator.token_stream(params, prompts, 20, GREEDY)), axis=1)
     assert together.dtype == np.int32
     for prompt, tokens in zip(prompts, together, strict=True):
-        assert tokens.tolist() == full_pass(forward, prompt, 20)
+        assert tokens.tolist() == full_pass(prompt, 20)
         alone = list(generator.token_stream(params, [prompt], 20, GREEDY))
         assert tokens.tolist() == np.concatenate(alone).tolist()
     assert len({tuple(tokens) for tokens in together}) == len(prompts)
+
+
+@pytest.mark.slow
+def test_a_prefix_sees_all_of_itself_with_the_cache_as_without(tiny_config, random_params):
+    model = Transformer(tiny_config())
+    params = random_params(model)
+    generator = Generator(model, CHARACTERS)
+    prompts = prompts_of_lengths([12, 31], 50, seed=3)
+    steps = generator.token_stream(params, prompts, 12, GREEDY, prefix=True)
+    together = np.stack(list(steps), axis=1).tolist()
+    full_pass = whole_passes(model, params)
+    assert together == [full_pass(prompt, 12, prefix=True) for prompt in prompts]
+    assert together != [full_pass(prompt, 12) for prompt in prompts]
+
+
+def test_an_encoder_alone_continues_nothing(tiny_config):
+    with pytest.raises(UserError, match="fills in <mask>"):
+        Generator(Transformer(tiny_config("encoder")), CHARACTERS)
+
+
+def test_more_tokens_than_learned_positions_are_refused(tiny_config):
+    config = tiny_config(rope=None, embed=EmbedConfig(num_positions=40, first_position=2))
+    generator = Generator(Transformer(config), CHARACTERS)
+    with pytest.raises(UserError, match="39 tokens are more than the 38 positions"):
+        next(generator.token_stream(None, [[3] * 30], 10, GREEDY))
+
+
+def test_the_encoder_reads_the_whole_text_between_bos_and_eos(tiny_config, random_params):
+    config = tiny_config("encoder_decoder", vocab_size=CHARACTERS.vocab_size)
+    model = Transformer(config)
+    params = random_params(model)
+    ids = [CHARACTERS.bos_id, *CHARACTERS.encode("cat"), CHARACTERS.eos_id]
+    want = CHARACTERS.decode(whole_passes(model, params)(ids, 1))
+    assert Generator(model, CHARACTERS).generate(params, ["cat"], 1, GREEDY) == [want]
+
+
+def test_sentinels_are_read_and_written_by_their_names():
+    tokenizer = Tokenizer(CHARACTERS.model, ("<extra_id_0>", "<extra_id_1>"))
+    first, second = (tokenizer.special_id(name) for name in tokenizer.extra_tokens)
+    assert whole_text(tokenizer, "a<extra_id_0>b") == [
+        tokenizer.bos_id,
+        *tokenizer.encode("a"),
+        first,
+        *tokenizer.encode("b"),
+        tokenizer.eos_id,
+    ]
+    row = [first, *tokenizer.encode("cat"), second, *tokenizer.encode("é"), tokenizer.eos_id]
+    for special, want in ((True, "<extra_id_0>cat<extra_id_1>é"), (False, "caté")):
+        generator = Scripted(tokenizer, [row])
+        pieces = generator.stream(None, [[1]], 20, GREEDY, special=special)
+        assert joined(pieces) == want
 
 
 def test_sampling_depends_on_the_seed_alone(tiny_config, random_params):
