@@ -1,6 +1,57 @@
 """Writes with a trained model: continues prompts, answers them, or fills in their masks.
 
-    python -m nanojaxlm.generate --checkpoint=out/run --prompt="def main(argv: Sequence[str]) -> None:
+    python -m nanojaxlm.generate --checkpoint=out/run --prompt="def main(" --max_tokens=200
+    python -m nanojaxlm.generate --checkpoint=out/run --prompt=A --prompt=B --temperature=0
+    python -m nanojaxlm.generate --checkpoint=out/run --prompt="The cat <mask> on the mat."
+    python -m nanojaxlm.generate --checkpoint=out/run --prompt="The <extra_id_0> sat." --special
+    python -m nanojaxlm.generate --checkpoint=out/run --prompt="def f(" --suffix="return x"
+
+A decoder continues the prompt; with an encoder beside it, the encoder reads the prompt and the
+decoder writes; an encoder alone fills in each <mask> and tells how likely it took it to be. One
+prompt streams to the terminal as it is continued; several are made together and printed one after
+another. `--prompt=-` reads one from standard input. Exit codes as of nanojaxlm.main.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from absl import flags
+
+from nanojaxlm.errors import UserError, run
+from nanojaxlm.inference.filler import Filler
+from nanojaxlm.inference.generator import Generator
+from nanojaxlm.inference.prompts import middle_text
+from nanojaxlm.inference.sampling import Sampling
+from nanojaxlm.loading import Loaded, load
+from nanojaxlm.sharding import use_mesh
+from nanojaxlm.typed_config import parse_command_line
+
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A workdir, or WORKDIR/checkpoints/STEP.")
+PROMPT = flags.DEFINE_multi_string("prompt", [], "A text; may be given several times.")
+SUFFIX = flags.DEFINE_string(
+    "suffix", None, "Write what stands between the prompt and this; of decoders trained to do so."
+)
+PREFIX = flags.DEFINE_bool(
+    "prefix", False, "Let all of the prompt see all of it; of decoders trained as prefix-LMs."
+)
+SPECIAL = flags.DEFINE_bool(
+    "special", False, "Read and write special tokens by their names, such as <extra_id_0>."
+)
+AT_ONCE = flags.DEFINE_bool(
+    "at_once", False, "Fill in all masks in one pass, not the surest first and the next after it."
+)
+MAX_TOKENS = flags.DEFINE_integer("max_tokens", 200, "Tokens to add at most.", lower_bound=1)
+TEMPERATURE = flags.DEFINE_float("temperature", 0.8, "0 takes the likeliest token.")
+TOP_K = flags.DEFINE_integer("top_k", None, "Keep the k likeliest tokens.")
+TOP_P = flags.DEFINE_float("top_p", None, "Keep the likeliest tokens that together reach p.")
+MIN_P = flags.DEFINE_float(
+    "min_p", None, "Keep tokens at least p times as likely as the likeliest."
+)
+STOP = flags.DEFINE_multi_string("stop", [], "End before this text; may be given several times.")
+SEED = flags.DEFINE_integer("seed", 0, "The same seed gives the same text.", lower_bound=0)
+
+
+def main(argv: Sequence[str]) -> None:
     parse_command_line(argv)
     if CHECKPOINT.value is None:
         raise UserError("--checkpoint is missing; name the --workdir of a training run")
@@ -60,9 +111,7 @@ def fill_in(loaded: Loaded, prompts: Sequence[str], sampling: Sampling) -> None:
         if value:
             raise UserError(f"--{name} is of decoders; this model fills in masks")
     filler = Filler(loaded.model, loaded.tokenizer)
-    filled = filler.fill(
-        loaded.params, prompts, sampling, at_once=AT_ONCE.value, seed=SEED.value
-    )
+    filled = filler.fill(loaded.params, prompts, sampling, at_once=AT_ONCE.value, seed=SEED.value)
     lines = [
         "\n".join(
             [text, *(f"    {choice.probability:7.2%}  {choice.text!r}" for choice in choices)]

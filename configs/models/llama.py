@@ -57,12 +57,14 @@ SIZES = {
 def get_config(size: str = "3.2-1b") -> config_dict.ConfigDict:
     s = choose(SIZES, size)
     second = size.startswith("2-")
-    scaling = s.extension and BandScaling(
-        factor=s.extension,
-        low_frequency_factor=1.0,
-        high_frequency_factor=4.0,
-        original_length=8192,
-    )
+    scaling = None
+    if s.extension is not None:
+        scaling = BandScaling(
+            factor=s.extension,
+            low_frequency_factor=1.0,
+            high_frequency_factor=4.0,
+            original_length=8192,
+        )
     model = ModelConfig(
         d_model=s.d_model,
         vocab_size=32_000 if second else 128_256,
@@ -74,7 +76,7 @@ def get_config(size: str = "3.2-1b") -> config_dict.ConfigDict:
                 num_heads=s.num_heads,
                 num_kv_heads=s.num_kv_heads,
                 head_dim=s.head_dim,
-                rope=Rope(theta=10_000.0 if second else 500_000.0, scaling=scaling or None),
+                rope=Rope(theta=10_000.0 if second else 500_000.0, scaling=scaling),
             ),
             feed_forward=FeedForwardConfig(hidden=s.hidden),
             norm=RMSNormConfig(epsilon=1e-5),

@@ -89,7 +89,7 @@ class Filler:
                 raise UserError(f"the text {text[:60]!r} has no {self.mask_name} to fill in")
         check_positions(self._model.config, max(map(len, rows)))
         stream = pad_rows(rows)
-        masked_BT = (stream.tokens_BT == self.mask_id) & (stream.segments_BT != 0)
+        masked_BT = np.asarray(stream.tokens_BT == self.mask_id) & (stream.segments_BT != 0)
         places = [np.flatnonzero(masked_T) for masked_T in masked_BT]
         probabilities_BT = np.zeros(masked_BT.shape, np.float32)
         key, step = jax.random.key(seed), 0
