@@ -10,7 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
+from nanojaxlm.model.config import (
+    EmbedConfig,
+    FeedForwardConfig,
+    HeadTransformConfig,
+    LayerNormConfig,
+    MixtureConfig,
+    RelativeBiasConfig,
+)
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.optimizer import AdamW, Muon, WarmupCosine, WarmupStableDecay, decayed
 from nanojaxlm.state import parameter_boxes, path_name
@@ -77,6 +86,32 @@ def test_adamw_decays_what_has_no_gradient_by_lr_times_weight_decay(scanned, ran
         decays = any(name.endswith(matrix) for matrix in MATRICES)
         expected = -0.01 * 0.5 * param if decays else np.zeros(param.shape)
         np.testing.assert_allclose(updates[name], expected, rtol=1e-5, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def with_everything(tiny_config) -> Transformer:
+    """Biases wherever there can be one, tables of all sorts, and a mixture."""
+    mixture = MixtureConfig(
+        num_experts=3, top_k=2, expert=FeedForwardConfig(hidden=10), scores="sigmoid",
+        choice_bias=True, shared=FeedForwardConfig(hidden=12), shared_gate=True,
+    )  # fmt: skip
+    return Transformer(
+        tiny_config(
+            kind="encoder_decoder", qkv_bias=True, out_bias=True, qk_norm="width", kv_shift=True,
+            norm=LayerNormConfig(), feed_forward=mixture, num_dense=1,
+            dense=FeedForwardConfig(hidden=14, bias=True), relative_bias=RelativeBiasConfig(),
+            embed=EmbedConfig(num_positions=12, num_types=2, norm=True), tie_embeddings=False,
+            head_transform=HeadTransformConfig(), head_bias=True,
+        )
+    )  # fmt: skip
+
+
+def test_kernels_and_embeddings_decay_and_no_bias_of_any_sort(with_everything):
+    mask = by_name(decayed(parameter_boxes(with_everything)))
+    on = {name.rsplit("/", 1)[-1] for name, on in mask.items() if on}
+    off = {name.rsplit("/", 1)[-1] for name, on in mask.items() if not on}
+    assert on == {"kernel", "embedding", "positions", "types"}
+    assert off == {"bias", "scale", "table", "choice_bias", "rate"}
 
 
 # --- AdamW
@@ -177,6 +212,37 @@ def test_muon_of_each_layer_is_optax_muon_of_the_plain_matrix(model, random_para
             )
             seen += 1
     assert seen == 2 * len(AS_MATRIX)
+
+
+def test_muon_takes_each_expert_as_a_matrix_and_no_bias_nor_table(with_everything):
+    """Its momentum is of what it takes; of the rest, Adam has the second moments."""
+    boxes = parameter_boxes(with_everything)
+    transformation = MUON.make(100, boxes)
+    with jax.numpy_dtype_promotion("standard"):
+        state = jax.eval_shape(transformation.init, nn.meta.unbox(boxes))
+    adam = {name for name in by_name(state) if "/nu/" in name}
+    for name in by_name(nn.meta.unbox(boxes)):
+        is_matrix = name.endswith("kernel") and name != "head/kernel"
+        assert any(moment.endswith(f"/nu/{name}") for moment in adam) != is_matrix, name
+
+
+@pytest.mark.slow
+def test_muon_of_each_expert_is_optax_muon_of_the_plain_matrix(tiny_config, random_params):
+    mixture = MixtureConfig(num_experts=3, top_k=2, expert=FeedForwardConfig(hidden=10))
+    model = Transformer(tiny_config(feed_forward=mixture))
+    params, gradient = (random_params(model, seed) for seed in range(2))
+    updates = updates_of(MUON, model, params, gradient)
+    plain = optax.contrib.muon(0.02, beta=MUON.momentum)
+    plain_update = jax.jit(plain.update)
+    for name in ("up", "gate", "down"):
+        path = f"decoder/layers/layer_0/feed_forward/experts/{name}/kernel"
+        assert updates[path].shape[:2] == (2, 3)
+        for layer, expert in np.ndindex(2, 3):
+            w = {"w": by_name(params)[path][layer, expert]}
+            g = {"w": by_name(gradient)[path][layer, expert]}
+            with jax.numpy_dtype_promotion("standard"):
+                expected, _ = plain_update(g, plain.init(w), w)
+            np.testing.assert_allclose(updates[path][layer, expert], expected["w"], atol=1e-5)
 
 
 @pytest.mark.slow

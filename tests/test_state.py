@@ -6,6 +6,12 @@ import jax
 import numpy as np
 import pytest
 
+from nanojaxlm.model.config import (
+    EmbedConfig,
+    FeedForwardConfig,
+    HeadTransformConfig,
+    MixtureConfig,
+)
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.optimizer import AdamW, Muon, WarmupStableDecay
 from nanojaxlm.sharding import MeshConfig, make_mesh, use_mesh
@@ -28,8 +34,11 @@ def abstract(model: Transformer, config: Any, **mesh: int) -> TrainState:
     return abstract_state(boxes, config.make(10, boxes), make_mesh(MeshConfig(**mesh)))
 
 
+MESHES = [{"data": 1, "fsdp": 8}, {"data": 2, "fsdp": 2, "tensor": 2}]
+
+
 @pytest.mark.parametrize("config", [ADAMW, MUON], ids=["adamw", "muon"])
-@pytest.mark.parametrize("mesh", [{"data": 1, "fsdp": 8}, {"data": 2, "fsdp": 2, "tensor": 2}])
+@pytest.mark.parametrize("mesh", MESHES)
 def test_nothing_large_is_whole_on_a_device_under_fsdp(model, config, mesh):
     """Parameters, momenta, second moments: each device has its 1 / (fsdp * tensor) or, where an
     axis has no tensor rule, 1 / fsdp."""
@@ -44,6 +53,36 @@ def test_nothing_large_is_whole_on_a_device_under_fsdp(model, config, mesh):
     for name, leaf in large:
         share = np.prod(leaf.sharding.shard_shape(leaf.shape)) / leaf.size
         assert share == pytest.approx(1 / (mesh["fsdp"] * mesh.get("tensor", 1))), name
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_nor_is_a_large_array_of_any_other_kind_of_model(tiny_config, mesh):
+    """Experts and all else that both axes split; tables of positions and the square transform,
+    which fsdp alone splits."""
+    mixture = MixtureConfig(
+        num_experts=4, top_k=2, expert=FeedForwardConfig(hidden=8),
+        shared=FeedForwardConfig(hidden=24),
+    )  # fmt: skip
+    model = Transformer(
+        tiny_config(
+            kind="encoder_decoder", vocab_size=48, feed_forward=mixture, num_dense=1, num_layers=3,
+            dense=FeedForwardConfig(hidden=24), embed=EmbedConfig(num_positions=12),
+            share_embeddings=False, head_transform=HeadTransformConfig(), num_future=1,
+        )
+    )  # fmt: skip
+    state = abstract(model, ADAMW, **mesh)
+    shares = {
+        path_name(path): np.prod(leaf.sharding.shard_shape(leaf.shape)) / leaf.size
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+        if leaf.size > SMALL
+    }
+    assert {"experts", "shared", "cross_attention", "encoder_embed", "future_2"} < {
+        key for name in shares for key in name.split("/")
+    }
+    for name, share in shares.items():
+        one_axis = any(word in name for word in ("positions", "transform", "router"))
+        split = mesh["fsdp"] * (1 if one_axis else mesh.get("tensor", 1))
+        assert share == pytest.approx(1 / split), name
 
 
 @pytest.mark.parametrize("config", [ADAMW, MUON], ids=["adamw", "muon"])
