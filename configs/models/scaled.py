@@ -4,8 +4,9 @@
         --workdir=out/depth8
     … --config=configs/models/scaled.py:depth=8,vocab_size=8192
 
-    width     64 · depth, heads of 64, feed-forward 4 · width. The loss hardly depends on the shape
-              (Kaplan et al. 2020, section 3.1: 6 layers of 4288 within 3% of 48 of 1600).
+    width     64 · depth, heads of 64, a gated feed-forward of 8/3 · width rounded up to a multiple
+              of 64. The loss hardly depends on the shape (Kaplan et al. 2020, section 3.1: 6 layers
+              of 4288 within 3% of 48 of 1600).
     tokens    20 · parameters, embeddings included (Hoffmann et al. 2022, table 3).
     batch     0.2920 · C^0.3271 tokens, and the
     rate      0.3118 · C^-0.1250, of AdamW (DeepSeek LLM, Bi et al. 2024, equation 1), where
@@ -17,17 +18,17 @@
 With the default vocabulary of 32,768 ids:
 
     depth   parameters         tokens  tokens/batch     steps      rate    FLOPs
-        2     8,782,720    175,654,400       65,536     2,681  3.15e-03  9.3e+15
-        4    19,925,760    398,515,200       65,536     6,081  2.57e-03  4.8e+16
-        8    58,729,984  1,174,599,680      131,072     8,962  1.96e-03  4.1e+17
-       12   135,287,040  2,705,740,800      262,144    10,322  1.59e-03  2.2e+18
-       16   268,471,296  5,369,425,920      524,288    10,242  1.34e-03  8.6e+18
-       20   477,157,120  9,543,142,400      524,288    18,203  1.16e-03  2.7e+19
-       24   780,218,880 15,604,377,600    1,048,576    14,882  1.03e-03  7.3e+19
-       32 1,744,967,680 34,899,353,600    2,097,152    16,642  8.39e-04  3.7e+20
+        2     8,815,488    176,309,760        65,536     2,691  3.15e-03  9.3e+15
+        4    19,991,296    399,825,920        65,536     6,101  2.56e-03  4.8e+16
+        8    59,254,272  1,185,085,440       131,072     9,042  1.95e-03  4.2e+17
+       12   135,287,040  2,705,740,800       262,144    10,322  1.59e-03  2.2e+18
+       16   269,519,872  5,390,397,440       524,288    10,282  1.34e-03  8.7e+18
+       20   480,433,920  9,608,678,400       524,288    18,328  1.16e-03  2.8e+19
+       24   780,218,880 15,604,377,600     1,048,576    14,882  1.03e-03  7.3e+19
+       32 1,753,356,288 35,067,125,760     2,097,152    16,722  8.38e-04  3.7e+20
 
-The layers are a decoder's: RoPE, RMSNorm, RMSNorm of each head's q and k, squared ReLU (So et al.
-2021), untied embeddings.
+The layers are Qwen 3's, so that the model can be exported as one: RoPE, RMSNorm, RMSNorm of each
+head's q and k, SwiGLU, untied embeddings.
 """
 
 import math
@@ -37,7 +38,13 @@ from ml_collections import config_dict
 
 from configs.models.recipe import pretraining
 from nanojaxlm.errors import UserError
-from nanojaxlm.model.config import AttentionConfig, FeedForwardConfig, ModelConfig, StackConfig
+from nanojaxlm.model.config import (
+    AttentionConfig,
+    EmbedConfig,
+    FeedForwardConfig,
+    ModelConfig,
+    StackConfig,
+)
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.optimizer import AdamW, WarmupStableDecay
 from nanojaxlm.state import num_parameters, parameter_boxes
@@ -62,15 +69,14 @@ def model_of(depth: int, vocab_size: int) -> ModelConfig:
     return ModelConfig(
         d_model=width,
         vocab_size=vocab_size,
+        embed=EmbedConfig(scale=1.0),
         tie_embeddings=False,
         decoder=StackConfig(
             num_layers=depth,
             attention=AttentionConfig(
                 num_heads=depth, num_kv_heads=depth, head_dim=64, qk_norm="head"
             ),
-            feed_forward=FeedForwardConfig(
-                hidden=4 * width, activation="relu_squared", gated=False
-            ),
+            feed_forward=FeedForwardConfig(hidden=-(-8 * width // (3 * 64)) * 64),
         ),
     )
 
