@@ -12,8 +12,17 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from nanojaxlm.checkpoint import FOLDER, CheckpointConfig, Checkpoints, Saved, from_disk, to_disk
+from nanojaxlm.checkpoint import (
+    FOLDER,
+    CheckpointConfig,
+    Checkpoints,
+    Saved,
+    disk_paths,
+    from_disk,
+    to_disk,
+)
 from nanojaxlm.errors import UserError
+from nanojaxlm.model.config import FeedForwardConfig, LocalConfig, MixtureConfig
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.optimizer import AdamW, Muon, WarmupCosine
 from nanojaxlm.sharding import MeshConfig, make_mesh
@@ -117,10 +126,68 @@ def test_on_disk_each_layer_is_alone_and_there_is_no_stacked_array(tmp_path, tin
         np.testing.assert_array_equal(on_disk[f"layer_{i}"]["attention"]["q"]["kernel"], q[i])
 
 
-def test_from_disk_is_the_inverse_of_to_disk(tiny_config):
-    abstract = abstract_of(tiny_config())
+PATTERNS = {  # of 7 layers
+    "same": {},
+    "local, global, …, and a rest": {"local": LocalConfig(window=3, global_every=2)},
+    "dense, then mixtures": {
+        "feed_forward": MixtureConfig(num_experts=3, top_k=1, expert=FeedForwardConfig(hidden=6)),
+        "num_dense": 2, "dense": FeedForwardConfig(hidden=12),
+    },
+    "all at once": {
+        "local": LocalConfig(window=3, global_every=3, global_first=True), "num_dense": 1,
+        "first_attention_norm": False, "dense": FeedForwardConfig(hidden=12),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_from_disk_is_the_inverse_of_to_disk_whatever_repeats(tiny_config, pattern):
+    """On disk, layer i is what the config says of layer i, and the form is the unrolled one's."""
+    fields = {"kind": "encoder_decoder", "num_layers": 7, "num_future": 1} | PATTERNS[pattern]
+    abstract, unrolled = (abstract_of(tiny_config(**fields, scan=scan)) for scan in (True, False))
     state = random_state(abstract)
-    assert_same(from_disk(to_disk(state), abstract), state)
+    on_disk = to_disk(state)
+    shapes = {path_name(p): x.shape for p, x in jax.tree_util.tree_leaves_with_path(unrolled)}
+    assert {name: a.shape for name, a in arrays(on_disk).items()} == shapes
+    assert_same(from_disk(on_disk, abstract), state)
+    assert_same(from_disk(on_disk, unrolled), on_disk)
+
+
+def test_the_entries_of_a_stacked_array_are_of_every_other_layer_where_two_repeat(tiny_config):
+    config = tiny_config(num_layers=5, local=LocalConfig(window=3, global_every=2))
+    params = abstract_of(config).params
+    found = disk_paths(params)
+    q = "attention/q/kernel"
+    assert found[f"decoder/layers/layer_0/{q}"] == tuple(f"decoder/layer_{i}/{q}" for i in (0, 2))
+    assert found[f"decoder/layers/layer_1/{q}"] == tuple(f"decoder/layer_{i}/{q}" for i in (1, 3))
+    assert found[f"decoder/layer_4/{q}"] == (f"decoder/layer_4/{q}",)
+    state = random_state(params)
+    stacked = np.asarray(state["decoder"]["layers"]["layer_1"]["attention"]["q"]["kernel"])
+    on_disk = to_disk(state)["decoder"]
+    for entry, layer in enumerate((1, 3)):
+        kernel = on_disk[f"layer_{layer}"]["attention"]["q"]["kernel"]
+        np.testing.assert_array_equal(kernel, stacked[entry])
+
+
+@pytest.mark.slow
+def test_a_pattern_that_was_saved_scanned_is_restored_unrolled_and_back(tmp_path, tiny_config):
+    fields = SIZES | {
+        "kind": "encoder_decoder", "num_layers": 5,
+        "local": LocalConfig(window=3, global_every=2),
+    }  # fmt: skip
+    scanned, unrolled = (
+        abstract_of(tiny_config(**fields, scan=scan), (2, 2, 2)) for scan in (True, False)
+    )
+    state = random_state(scanned)
+    save(tmp_path, state)
+    checkpoints = Checkpoints(tmp_path, read_only=True)
+    restored = checkpoints.restore(unrolled)
+    assert_same(restored, to_disk(state))
+    checkpoints.close()
+    save(tmp_path / "back", restored)
+    checkpoints = Checkpoints(tmp_path / "back", read_only=True)
+    assert_same(checkpoints.restore(scanned), state)
+    checkpoints.close()
 
 
 def test_everything_a_run_needs_is_in_a_checkpoint(tmp_path, tiny_config):
