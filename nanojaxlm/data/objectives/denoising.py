@@ -58,8 +58,8 @@ def denoise(
     sentinels_K: ids. mode_ids: of each denoiser, -1 = none.
 
     A document of which nothing is noise is an input without targets and mode. Where the documents
-    of a row make more than fits, spans at the end of a random order of the documents are left as
-    they are: nothing is ever lost.
+    of a row make more than fits, spans late in a random order of the documents are left as they
+    are: nothing is ever lost.
     """
     pieces = find_pieces(rows.segments_BS)
     bodies = find_bodies(pieces, rows.tokens_BS, setting.vocabulary)
@@ -176,7 +176,7 @@ def _fitting(
         mine = np.flatnonzero(rows_Q == row)
         mine = mine[np.argsort(order_P[spans.pieces_Q[mine]], kind="stable")]
         fits = np.cumsum(costs_KQ[:, mine], axis=1) <= room_KB[:, row, None]
-        kept_Q[mine] = np.logical_and.accumulate(fits.all(axis=0))
+        kept_Q[mine] = fits.all(axis=0)
     return spans.where(kept_Q)
 
 

@@ -81,6 +81,6 @@ def _word_starts(
     """The column in which the word of each token starts; a word never leaves its document."""
     known = tokens_BT < len(begins_V)
     begins_BT = special_BT | begins_V[np.where(known, tokens_BT, 0)] | ~known
-    begins_BT[:, 1:] |= special_BT[:, :-1] | (segments_BT[:, 1:] != segments_BT[:, :-1])
+    begins_BT[:, 1:] |= segments_BT[:, 1:] != segments_BT[:, :-1]
     begins_BT[:, 0] = True
     return np.maximum.accumulate(np.where(begins_BT, np.arange(tokens_BT.shape[1]), 0), axis=1)

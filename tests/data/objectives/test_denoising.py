@@ -108,7 +108,8 @@ def check_rows(objective: Any, rows: Rows, setting: Any) -> list[tuple[list[int]
             document, spans, mode = put_together(inputs, targets, ids, modes)
             assert document == rows.tokens_BS[row][segments == segment].tolist()
             assert not {BOS, EOS} & {token for span in spans for token in span}
-            assert (mode is not None) == bool(modes and spans)
+            assert mode is None or spans
+            assert mode or not spans or not all(part.mode for part in objective.parts)
             found.append((document, spans))
     return found
 

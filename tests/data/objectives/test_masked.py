@@ -64,8 +64,17 @@ def test_words_are_masked_as_a_whole(random_rows, setting):
             if not special:
                 word.append(bool(chosen[t]))
     assert words and not partial
-    single, _ = masked(MaskedLM(rate=0.3), rows, setting)
-    assert (single != rows.tokens_BS).any()
+
+
+def test_words_of_two_documents_are_masked_apart(rows_of, setting):
+    """Even where no token begins a word, as for two pieces without BOS and EOS."""
+    begins = setting(MaskedLM(), 8).vocabulary.begins_word_V
+    token = int(np.flatnonzero(~begins)[-1])
+    rows = rows_of(np.full((400, 8), token), np.tile([1] * 4 + [2] * 4, (400, 1)))
+    _, selected = masked(MaskedLM(rate=0.5, whole_words=True), rows, setting)
+    first, second = selected[:, :4], selected[:, 4:]
+    assert (first == first[:, :1]).all() and (second == second[:, :1]).all()
+    assert (first[:, 0] != second[:, 0]).mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_mask_may_be_an_id_of_the_vocabulary(random_rows, setting):

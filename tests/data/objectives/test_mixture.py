@@ -46,6 +46,14 @@ def test_each_row_is_what_its_objective_makes_of_it(random_rows, setting, object
     assert all(found[i].any() for i in range(len(objectives)))
 
 
+def test_rows_are_those_of_the_shortest_and_streams_those_of_the_longest():
+    sizes = Mixture(objectives=DECODER).lengths(64)
+    each = [one.lengths(64) for one in DECODER]
+    assert sizes == (min(one.row for one in each), 1, None, 64)
+    both = (SpanCorruption(), PrefixLM(layout="encoder"), SpanCorruption(density=0.5))
+    assert Mixture(objectives=both).lengths(64) == (64, 0, 64, 64)
+
+
 def test_rows_are_drawn_by_weight(rows_of, setting):
     mixture = Mixture(objectives=(MaskedLM(rate=0.01), MaskedLM(rate=0.99)), weights=(3.0, 1.0))
     tokens = np.full((4000, 16), 7)
