@@ -18,7 +18,17 @@ import pytest
 from jax.sharding import Mesh
 
 from nanojaxlm.batch import Batch, Stream, Targets
-from nanojaxlm.model.config import AttentionConfig, FeedForwardConfig, ModelConfig, StackConfig
+from nanojaxlm.model.config import (
+    AttentionConfig,
+    EmbedConfig,
+    FeedForwardConfig,
+    HeadTransformConfig,
+    LayerNormConfig,
+    MixtureConfig,
+    ModelConfig,
+    RelativeBiasConfig,
+    StackConfig,
+)
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.sharding import MeshConfig, make_mesh
 from nanojaxlm.state import abstract_params, parameter_boxes
@@ -116,6 +126,22 @@ def tiny_config() -> Callable[..., ModelConfig]:
         return config
 
     return make
+
+
+@pytest.fixture(scope="session")
+def everything_config(tiny_config: Callable[..., ModelConfig]) -> ModelConfig:
+    """Biases wherever there can be one, tables of all sorts, a dense layer and then mixtures."""
+    mixture = MixtureConfig(
+        num_experts=3, top_k=2, expert=FeedForwardConfig(hidden=10), scores="sigmoid",
+        choice_bias=True, shared=FeedForwardConfig(hidden=12), shared_gate=True,
+    )  # fmt: skip
+    return tiny_config(
+        kind="encoder_decoder", qkv_bias=True, out_bias=True, qk_norm="width", kv_shift=True,
+        norm=LayerNormConfig(), feed_forward=mixture, num_dense=1,
+        dense=FeedForwardConfig(hidden=14, bias=True), relative_bias=RelativeBiasConfig(),
+        embed=EmbedConfig(num_positions=12, num_types=2, norm=True), tie_embeddings=False,
+        head_transform=HeadTransformConfig(), head_bias=True, num_future=1,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

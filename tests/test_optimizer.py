@@ -12,14 +12,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from nanojaxlm.model.config import (
-    EmbedConfig,
-    FeedForwardConfig,
-    HeadTransformConfig,
-    LayerNormConfig,
-    MixtureConfig,
-    RelativeBiasConfig,
-)
+from nanojaxlm.model.config import FeedForwardConfig, MixtureConfig
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.optimizer import AdamW, Muon, WarmupCosine, WarmupStableDecay, decayed
 from nanojaxlm.state import parameter_boxes, path_name
@@ -89,21 +82,8 @@ def test_adamw_decays_what_has_no_gradient_by_lr_times_weight_decay(scanned, ran
 
 
 @pytest.fixture(scope="module")
-def with_everything(tiny_config) -> Transformer:
-    """Biases wherever there can be one, tables of all sorts, and a mixture."""
-    mixture = MixtureConfig(
-        num_experts=3, top_k=2, expert=FeedForwardConfig(hidden=10), scores="sigmoid",
-        choice_bias=True, shared=FeedForwardConfig(hidden=12), shared_gate=True,
-    )  # fmt: skip
-    return Transformer(
-        tiny_config(
-            kind="encoder_decoder", qkv_bias=True, out_bias=True, qk_norm="width", kv_shift=True,
-            norm=LayerNormConfig(), feed_forward=mixture, num_dense=1,
-            dense=FeedForwardConfig(hidden=14, bias=True), relative_bias=RelativeBiasConfig(),
-            embed=EmbedConfig(num_positions=12, num_types=2, norm=True), tie_embeddings=False,
-            head_transform=HeadTransformConfig(), head_bias=True,
-        )
-    )  # fmt: skip
+def with_everything(everything_config) -> Transformer:
+    return Transformer(everything_config)
 
 
 def test_kernels_and_embeddings_decay_and_no_bias_of_any_sort(with_everything):

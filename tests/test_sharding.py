@@ -18,7 +18,7 @@ from nanojaxlm.sharding import (
     resolve,
     use_mesh,
 )
-from nanojaxlm.state import abstract_params, parameter_boxes
+from nanojaxlm.state import abstract_params, parameter_boxes, path_name
 
 
 def test_names_resolve_to_their_mesh_axes_in_order():
@@ -102,6 +102,23 @@ def test_every_parameter_has_a_rule_for_each_axis(tiny_config, scan: bool, tied:
     for box in boxes:
         assert len(box.names) == len(box.value.shape)
         assert set(box.names) <= set(RULES)
+
+
+def test_every_parameter_of_a_model_with_everything_can_be_laid_out(everything_config):
+    """An axis without a name is not split: which those are is listed here."""
+    boxes = parameter_boxes(Transformer(everything_config))
+    abstract_params(boxes, make_mesh(MeshConfig(), jax.devices()[:1]))
+    unnamed = {
+        path_name(path).replace("encoder_embed", "embed")
+        for path, box in jax.tree_util.tree_leaves_with_path(
+            boxes, is_leaf=lambda x: isinstance(x, Named)
+        )
+        if None in box.names
+    }
+    assert {name.rsplit("/", 2)[-2] + "/" + name.rsplit("/", 1)[-1] for name in unnamed} == {
+        "embed/positions", "embed/types", "relative_bias/table", "shared_gate/kernel",
+        "transform/kernel", "transform/bias",
+    }  # fmt: skip
 
 
 def test_a_size_that_does_not_divide_names_the_parameter(tiny_config):

@@ -167,6 +167,13 @@ def test_embed_adds_positions_and_the_first_type_and_norms_the_sum():
     np.testing.assert_allclose(x_BTD[0], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_position_beyond_the_table_is_nan_not_another_ones():
+    params = {"embedding": draw(7, 6), "positions": draw(4, 6)}
+    module = embed(num_positions=4, first_position=2)
+    x_BTD = np.asarray(module.apply({"params": params}, stream([1, 1, 1])))
+    assert np.isfinite(x_BTD[0, :2]).all() and np.isnan(x_BTD[0, 2]).all()
+
+
 def test_bfloat16_embed_gives_bfloat16_vectors_and_float32_logits():
     module, variables = embed("bfloat16"), {"params": {"embedding": draw(7, 6)}}
     x_BTD = module.apply(variables, stream([0, 0]))
