@@ -50,9 +50,17 @@ def model_card(
         f"| parameters | {num_parameters:,} |",
         f"| width, vocabulary | {config.model.d_model}, {config.model.vocab_size} |",
         f"| type of the numbers | {dtype} |",
-        f"| trained on | {', '.join(f'`{s}`' for s in sources) or 'imported, not trained here'} |",
-        f"| steps | {step:,} of {data.batch_size} rows of {data.sequence_length} tokens |",
     ]
+    if step:
+        start = config.training.start_from
+        lines += [
+            f"| trained on | {', '.join(f'`{source}`' for source in sources)} |",
+            f"| to predict | {type(data.objective).__name__} |",
+            f"| steps | {step:,} of {data.batch_size} rows of {data.sequence_length} tokens |",
+            f"| started from | {'random numbers' if start is None else f'`{start}`'} |",
+        ]
+    else:
+        lines.append("| trained on | nothing here: as it was imported |")
     if evaluation is not None:
         for key, label, form in (
             ("loss", "held-out loss, nats a token", ".4f"),

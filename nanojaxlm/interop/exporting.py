@@ -82,14 +82,18 @@ def export(
         part.mkdir(parents=True)
         write_configs(part, written, model)
         write_weights(part, tensors, stored_arrays(loaded, tensors), dtypes, max_shard_bytes)
+        tokenizer = loaded.tokenizer
+        # An encoder reads a text from its BOS to its EOS, as rows of a token store are.
+        around = None if model.encoder is None else ([tokenizer.bos_id], [tokenizer.eos_id])
         write_tokenizer(
             part,
-            loaded.tokenizer,
+            tokenizer,
             pad_id=written["pad_token_id"],
+            around=around,
             model_type=written["model_type"],
         )
         params = rounded(loaded.params, places_of(tensors), dtypes)
-        comparisons = check_folder(part, model, params, loaded.tokenizer)
+        comparisons = check_folder(part, model, params, tokenizer)
         card = model_card(
             folder.name,
             loaded.config,

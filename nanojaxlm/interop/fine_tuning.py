@@ -25,19 +25,19 @@ def whole_config(model: ModelConfig, tokenizer: Tokenizer, mesh: MeshConfig) -> 
     """
     positions = model.embed.num_positions
     usable = LENGTH if positions is None else positions - model.embed.first_position
+    length = min(LENGTH, usable)
     return Config(
         model=model,
-        data=DataConfig(
-            sequence_length=min(LENGTH, usable), objective=objective_of(model, tokenizer)
-        ),
+        data=DataConfig(sequence_length=length, objective=objective_of(model, tokenizer, length)),
         optimizer=AdamW(learning_rate=1e-5, schedule=WarmupCosine(warmup_steps=100)),
         training=TrainingConfig(steps=1000),
         mesh=mesh,
     )
 
 
-def objective_of(model: ModelConfig, tokenizer: Tokenizer) -> Objective:
-    """Causal, masked or span corruption by the model's stacks, with the vocabulary's own ids."""
+def objective_of(model: ModelConfig, tokenizer: Tokenizer, length: int) -> Objective:
+    """Causal, masked or span corruption by the model's stacks, with the vocabulary's own ids; where
+    it has too few for rows of `length` tokens, a prefix and the rest instead."""
     if model.encoder is None:
         return CausalLM()
     spare = (model.vocab_size or 0) - tokenizer.base_size  # rows for tokens that we add
@@ -46,12 +46,24 @@ def objective_of(model: ModelConfig, tokenizer: Tokenizer) -> Objective:
             raise UserError("the tokenizer has no mask token, and vocab_size leaves no row for one")
         return MaskedLM(mask_id=tokenizer.mask_id)
     specials = tokenizer.base.specials
+    choices = []
     for name in SENTINELS:
         named = takewhile(lambda i, name=name: name.format(i) in specials, count())
         ids = [specials[name.format(i)] for i in named][:MAX_SENTINELS]
         steps = {after - before for before, after in pairwise(ids)}
         if len(steps) == 1:
-            return SpanCorruption(
-                num_sentinels=len(ids), first_sentinel=ids[0], sentinel_step=steps.pop()
+            first, step = ids[0], steps.pop()
+            choices.append(
+                SpanCorruption(num_sentinels=len(ids), first_sentinel=first, sentinel_step=step)
             )
-    return SpanCorruption(num_sentinels=min(MAX_SENTINELS, spare)) if spare > 0 else SPLIT
+    if spare > 0:
+        choices.append(SpanCorruption(num_sentinels=min(MAX_SENTINELS, spare)))
+    return next((choice for choice in choices if _serves(choice, length)), SPLIT)
+
+
+def _serves(objective: Objective, length: int) -> bool:
+    try:
+        objective.lengths(length)
+    except ValueError:  # too few sentinels
+        return False
+    return True

@@ -36,7 +36,14 @@ from nanojaxlm.typed_config import dump_json, to_plain
 
 CONFIG = "config.json"
 MIN_HOST_BYTES = 2**26  # that may be on the way to the disk at a time
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt", "vocab.json")
+TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.txt",
+    "vocab.json",
+)
 
 
 class Opened(NamedTuple):

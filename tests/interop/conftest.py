@@ -4,25 +4,34 @@ Its config.json holds our config; its tensors are our arrays in the manner of to
 transposed, q, k and v in one tensor, an expert a tensor.
 """
 
+import io
 import json
+import runpy
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pytest
+import sentencepiece
 from jax.sharding import Mesh
 from safetensors.numpy import save_file
 
 from nanojaxlm.checkpoint import to_disk
 from nanojaxlm.interop.arrays import leaves_by_path
+from nanojaxlm.interop.families import FAMILIES
 from nanojaxlm.interop.family import Family, Part, Tensor
 from nanojaxlm.model.config import ModelConfig
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.sharding import MeshConfig, make_mesh
 from nanojaxlm.state import abstract_params, parameter_boxes
 from nanojaxlm.typed_config import from_config_dict, to_plain
+
+RECORDER = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("record_families.py"))))
+VOCABULARY = 303  # rows of the embeddings; the tokenizer has 290 ids
 
 
 def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -154,6 +163,70 @@ def expected() -> Callable[..., Any]:
         return {path: array.astype(np.float32) for path, array in arrays.items()}
 
     return of
+
+
+@pytest.fixture(scope="session")
+def sentencepiece_model() -> Callable[..., bytes]:
+    """sentencepiece_model(pad_id=0): a lossless model of 290 ids; BOS, EOS, padding and unknown are
+    0 to 3."""
+
+    @cache
+    def train(pad_id: int = 0) -> bytes:
+        model = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["the quick brown fox jumps over it"] * 9),
+            model_writer=model,
+            vocab_size=290,
+            model_type="bpe",
+            byte_fallback=True,
+            hard_vocab_limit=False,
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            allow_whitespace_only_pieces=True,
+            pad_id=pad_id,
+            bos_id=1 - pad_id,
+            eos_id=2,
+            unk_id=3,
+            minloglevel=2,
+        )
+        return model.getvalue()
+
+    return train
+
+
+class FolderOf(NamedTuple):
+    path: Path
+    family: Family
+    values: dict[str, np.ndarray]  # the tensors
+
+
+@pytest.fixture
+def family_folder(
+    tmp_path: Path, sentencepiece_model: Callable[..., bytes]
+) -> Callable[..., FolderOf]:
+    """family_folder("llama"): the recorded model of a family, with a table for a whole tokenizer,
+    random numbers, and the tokenizer."""
+
+    def make(name: str, dtype: str = "float32", shards: int = 1, **fields: Any) -> FolderOf:
+        case = json.loads((RECORDER.FOLDER / f"{name}.json").read_text())[0]
+        config = {"vocab_size": VOCABULARY, **case["config"], **fields}
+        for part in (config, config.get("encoder"), config.get("decoder")):
+            if isinstance(part, dict) and "vocab_size" in part:
+                part["vocab_size"] = VOCABULARY
+        family = next(f for f in FAMILIES if name in f.model_types)
+        shapes = {t.name: t.shape for t in family.tensors(family.read_config(config))}
+        drawn = RECORDER.draw_weights(name, shapes, seed=0)
+        values = {tensor: value.astype(dtype) for tensor, value in drawn.items()}
+        path = tmp_path / name
+        path.mkdir()
+        (path / "config.json").write_text(json.dumps(config))
+        write_shards(path, values, shards)
+        pad_id = config.get("pad_token_id") or 0
+        (path / "tokenizer.model").write_bytes(sentencepiece_model(pad_id))
+        return FolderOf(path, family, values)
+
+    return make
 
 
 @pytest.fixture
