@@ -135,10 +135,11 @@ def compare(against: str, ours: Sequence[np.ndarray], theirs: Sequence[np.ndarra
                 f"the written model is not the trained one: {against} gives logits of shape "
                 f"{other.shape}, not {mine.shape}; nothing was exported"
             )
-        scale = float(np.abs(other).max())
-        difference = float(np.abs(mine - other).max()) / max(scale, 1e-30)
+        apart = np.abs(mine - other)
+        difference = float(apart.max()) / max(float(np.abs(other).max()), 1e-30)
         if not difference <= TOLERANCE:  # a NaN is not
-            b, t, v = np.unravel_index(np.nanargmax(np.abs(mine - other)), mine.shape)
+            worst_at = np.argmax(np.nan_to_num(apart, nan=np.inf))
+            b, t, v = np.unravel_index(worst_at, mine.shape)
             raise UserError(
                 f"the written model is not the trained one: by {against}, logits differ by "
                 f"{difference:.2e} of the largest one, more than {TOLERANCE:.0e} (row {b}, token "
