@@ -15,6 +15,7 @@ from nanojaxlm.accelerators import peak_flops_per_second
 from nanojaxlm.checkpoint import Checkpoints, Saved
 from nanojaxlm.config import Config, EvaluationConfig
 from nanojaxlm.data.input import Batches, make_batches, validation_batches
+from nanojaxlm.data.objectives import CausalLM, NextTokens
 from nanojaxlm.data.stores import open_stores
 from nanojaxlm.data.tokenizer import Tokenizer, load_tokenizer
 from nanojaxlm.data.vocabulary import Vocabulary
@@ -114,10 +115,10 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
             )
             for prompt in config.evaluation.sample_prompts:
                 writer.sample(done, prompt, sample(state.params, prompt, done))
-            return {
-                "validation_loss": held_out.loss,
-                "validation_bits_per_byte": held_out.bits_per_byte,
-            }
+            figures = {"validation_loss": held_out.loss}
+            if isinstance(objective, CausalLM | NextTokens):  # the others leave text uncoded
+                figures["validation_bits_per_byte"] = held_out.bits_per_byte
+            return figures
 
         for done in range(start + 1, steps + 1):
             state, report = step(state, next(batches))

@@ -325,6 +325,8 @@ def test_every_kind_learns_evaluates_saves_and_goes_on(tmp_path, small_config, t
     metrics = lines(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in metrics] == list(range(1, 13))
     assert metrics[-1]["validation_loss"] < metrics[0]["loss"]
+    codes_text = isinstance(objective, NextTokens)  # each byte is a target once
+    assert ("validation_bits_per_byte" in metrics[-1]) == codes_text
     assert ("extra_loss" in metrics[-1]) == (objective.num_future > 0)
     loaded = load(str(tmp_path))
     size = loaded.tokenizer.vocab_size
