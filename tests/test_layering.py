@@ -27,7 +27,7 @@ ROOMS = (
     ("config",),
     ("loading", "progress"),
     ("train", "interop"),
-    ("main", "evaluate", "generate", "report", "tokenize"),
+    ("main", "evaluate", "generate", "report", "tokenize", "benchmark"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 ABOVE_THE_CONFIG = {
