@@ -30,11 +30,12 @@ from nanojaxlm.interop.weights import theirs, write_weights
 from nanojaxlm.model.config import ModelConfig
 from nanojaxlm.model.transformer import Transformer
 
-RECORDER = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("record_families.py"))))
-NAMES = tuple(RECORDER.CLASSES)
-RECORDED_CASES = [(name, seed) for name, seeds in RECORDER.RECORDED.items() for seed in seeds]
+DRAW = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("draw_families.py"))))
+THEIRS = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("record_families.py"))))
+NAMES = tuple(DRAW.CLASSES)
+RECORDED_CASES = [(name, seed) for name, seeds in DRAW.RECORDED.items() for seed in seeds]
 LIVE_CASES = [(name, seed) for name in NAMES for seed in range(3)]
-GENERATING = [(name, seed) for name, seed in LIVE_CASES if name not in RECORDER.ENCODERS]
+GENERATING = [(name, seed) for name, seed in LIVE_CASES if name not in DRAW.ENCODERS]
 LOGITS = 1e-4  # the issue's bound, of the logits' scale
 GRADIENTS = 1e-3  # of the largest number in the tensor's gradient
 FLOOR = 1e-3  # of the largest of all gradients: keys' biases have none, but for rounding
@@ -139,9 +140,9 @@ class Recorded(NamedTuple):
 @pytest.fixture(scope="module")
 def recorded() -> Callable[[str, int], Recorded]:
     def of(name: str, seed: int) -> Recorded:
-        cases = json.loads((RECORDER.FOLDER / f"{name}.json").read_text())
+        cases = json.loads((DRAW.FOLDER / f"{name}.json").read_text())
         case = next(case for case in cases if case["seed"] == seed)
-        with np.load(RECORDER.FOLDER / f"{name}.npz") as arrays:
+        with np.load(DRAW.FOLDER / f"{name}.npz") as arrays:
             logits_BTV = arrays[f"logits_{seed}"]
         shapes = {name: tuple(shape) for name, shape in case["shapes"].items()}
         return Recorded(case["config"], shapes, logits_BTV, case["gradients"])
@@ -172,12 +173,12 @@ def test_logits_and_gradients_equal_those_recorded(
 ):
     case = recorded(name, seed)
     (tmp_path / "config.json").write_text(json.dumps(case.config))
-    save_file(RECORDER.draw_weights(name, case.shapes, seed), str(tmp_path / "model.safetensors"))
+    save_file(DRAW.draw_weights(name, case.shapes, seed), str(tmp_path / "model.safetensors"))
     ours = import_ours(tmp_path)
-    example = RECORDER.draw_example(name, vocab_size_of(case.config), seed)
+    example = DRAW.draw_example(name, vocab_size_of(case.config), seed)
     logits_BTV, gradients = compute(ours.config, ours.params, example)
     assert_logits_equal(logits_BTV, case.logits_BTV, last_of(example).mask_BT)
-    got = RECORDER.summaries(ours.folder_tensors(gradients))
+    got = DRAW.summaries(ours.folder_tensors(gradients))
     largest = max(norm for norm, _ in case.gradients.values())
     for tensor, (norm, product) in case.gradients.items():
         bound = GRADIENTS * max(norm, FLOOR * largest)
@@ -201,10 +202,10 @@ def live(tmp_path_factory: pytest.TempPathFactory, import_ours: Any) -> Callable
     def of(name: str, seed: int) -> Live:
         if (name, seed) not in made:
             folder = tmp_path_factory.mktemp(f"{name}-{seed}")
-            RECORDER.make_folder(name, seed, folder)
+            THEIRS.make_folder(name, seed, folder)
             config = json.loads((folder / "config.json").read_text())
-            example = RECORDER.draw_example(name, vocab_size_of(config), seed)
-            model = RECORDER.load(name, folder)
+            example = DRAW.draw_example(name, vocab_size_of(config), seed)
+            model = THEIRS.load(name, folder)
             made[name, seed] = Live(model, config, import_ours(folder), example)
         return made[name, seed]
 
@@ -216,7 +217,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, import_ours: Any) -> Callable
 def test_logits_and_gradients_equal_transformers(name, seed, live, compute, quick_compile):
     """Rows padded on the right and on the left, longer than windows and original rope lengths."""
     case = live(name, seed)
-    wanted_BTV, wanted = RECORDER.logits_and_gradients(name, case.theirs, case.example)
+    wanted_BTV, wanted = THEIRS.logits_and_gradients(name, case.theirs, case.example)
     logits_BTV, gradients = compute(case.ours.config, case.ours.params, case.example)
     assert_logits_equal(logits_BTV, wanted_BTV, last_of(case.example).mask_BT)
     assert_gradients_equal(case.ours.folder_tensors(gradients), wanted)
@@ -241,7 +242,7 @@ def test_packed_documents_equal_transformers_on_each_alone(
         length = row.tokens_BT.shape[1]
         cuts[which] = (0, 4, length // 2 + 1, length)
         starts = np.repeat(cuts[which][:-1], np.diff(cuts[which]))
-        tokens_BT = np.where(row.mask_BT == 1, row.tokens_BT, RECORDER.FIRST_ID)
+        tokens_BT = np.where(row.mask_BT == 1, row.tokens_BT, DRAW.FIRST_ID)
         positions_BT = np.broadcast_to(np.arange(length) - starts, tokens_BT.shape)
         segments_BT = np.broadcast_to(np.repeat([1, 2, 3], np.diff(cuts[which])), tokens_BT.shape)
         packed[which] = type(row)(
@@ -256,7 +257,7 @@ def test_packed_documents_equal_transformers_on_each_alone(
             alone[which] = type(row)(tokens_BT, positions_BT, np.ones_like(tokens_BT))
         document = example._replace(**alone)
         with torch.no_grad():
-            inputs = RECORDER.inputs(name, case.config, document)
+            inputs = THEIRS.inputs(name, case.config, document)
             wanted_BTV = case.theirs(**inputs).logits.numpy()
         last = list(cuts)[-1]
         got_BTV = logits_BTV[:, slice(cuts[last][i], cuts[last][i + 1])]
@@ -283,11 +284,12 @@ def test_exported_tensors_are_byte_equal_and_transformers_load_them(name, seed, 
     assert ours.family.read_config(written) == ours.config
     ids = {f"{kind}_token_id": case.config.get(f"{kind}_token_id") for kind in ("pad", "eos")}
     (tmp_path / "config.json").write_text(json.dumps(ids | written))
-    again = RECORDER.load(name, tmp_path)
+    again = THEIRS.load(name, tmp_path)
     with torch.no_grad():
-        inputs = RECORDER.inputs(name, case.config, case.example)
+        inputs = THEIRS.inputs(name, case.config, case.example)
         wanted_BTV = case.theirs(**inputs).logits.numpy()
-        assert np.array_equal(again(**inputs).logits.numpy(), wanted_BTV)
+        got_BTV = again(**inputs).logits.numpy()
+    assert np.abs(got_BTV - wanted_BTV).max() <= 1e-5 * np.abs(wanted_BTV).max()
 
 
 @pytest.mark.interop
@@ -298,7 +300,7 @@ def test_greedy_tokens_equal_those_of_generate(name, seed, live, quick_compile):
 
     case = live(name, seed)
     reads = case.example.encoder or case.example.decoder
-    prompt_BT = np.where(reads.mask_BT == 1, reads.tokens_BT, RECORDER.FIRST_ID)[:, :12]
+    prompt_BT = np.where(reads.mask_BT == 1, reads.tokens_BT, DRAW.FIRST_ID)[:, :12]
     start_id = case.ours.config.start_id
     tokenizer: Any = SimpleNamespace(bos_id=start_id)
     generator = Generator(Transformer(case.ours.config), tokenizer)

@@ -17,8 +17,8 @@ from nanojaxlm.interop.reference.folder import Fields, Folder
 from nanojaxlm.interop.reference.pieces import choose_by_sigmoid, choose_by_softmax, mixture
 from nanojaxlm.interop.reference.rope import make_rope, rotate
 
-RECORDER = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("record_families.py"))))
-RECORDED = [(family, seed) for family, seeds in RECORDER.RECORDED.items() for seed in seeds]
+DRAW = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("draw_families.py"))))
+RECORDED = [(family, seed) for family, seeds in DRAW.RECORDED.items() for seed in seeds]
 V, D, F, N, K, H = 31, 12, 20, 3, 1, 4
 LAYER = {
     "self_attn.q_proj.weight": (N * H, D),
@@ -75,13 +75,13 @@ def reached(folder: Path, place: int, length: int = 12) -> np.ndarray:
 
 @pytest.mark.parametrize(("family", "seed"), RECORDED)
 def test_logits_equal_those_that_transformers_gave(family: str, seed: int, tmp_path: Path):
-    cases = json.loads((RECORDER.FOLDER / f"{family}.json").read_text())
+    cases = json.loads((DRAW.FOLDER / f"{family}.json").read_text())
     case = next(case for case in cases if case["seed"] == seed)
-    folder = write(tmp_path, case["config"], RECORDER.draw_weights(family, case["shapes"], seed))
+    folder = write(tmp_path, case["config"], DRAW.draw_weights(family, case["shapes"], seed))
     size = case["config"].get("decoder", case["config"])["vocab_size"]
-    encoder, decoder = RECORDER.draw_example(family, size, seed)[:2]
-    theirs_BTV = np.load(RECORDER.FOLDER / f"{family}.npz")[f"logits_{seed}"]
-    for i in range(RECORDER.ROWS):  # each a document between pads, which the reference never sees
+    encoder, decoder = DRAW.draw_example(family, size, seed)[:2]
+    theirs_BTV = np.load(DRAW.FOLDER / f"{family}.npz")[f"logits_{seed}"]
+    for i in range(DRAW.ROWS):  # each a document between pads, which the reference never sees
         stacks = [stack for stack in (encoder, decoder) if stack is not None]
         documents = [stack.tokens_BT[i][stack.mask_BT[i] == 1][None] for stack in stacks]
         ours_TV = reference.logits(folder, *documents)[0]
