@@ -14,7 +14,6 @@ from nanojaxlm.data.padding import pad_rows, round_up
 from nanojaxlm.evaluation.questions import Question
 from nanojaxlm.model.transformer import Transformer
 
-_MULTIPLE = 16  # tokens that lengths are rounded up to
 _TOKENS, _LOGITS = 2**14, 2**24  # of a batch, at most
 
 
@@ -82,16 +81,16 @@ class Scorer:
     ) -> tuple[np.ndarray, np.ndarray]:
         num_rows = self._num_rows(shape)
 
-        def stream(rows: list[tuple[int, ...] | None]) -> Stream | None:
+        def stream(rows: list[tuple[int, ...] | None], width: int) -> Stream | None:
             read = [row for row in rows if row is not None]
-            return pad_rows(read, multiple=_MULTIPLE, num_rows=num_rows) if read else None
+            return pad_rows(read, multiple=width, num_rows=num_rows) if read else None
 
         places_BP, answers_BP = np.zeros((2, num_rows, shape.places), np.int32)
         for row, question in enumerate(questions):
             places_BP[row, : len(question.places)] = question.places
             answers_BP[row, : len(question.answers)] = question.answers
-        decoder = stream([question.decoder for question in questions])
-        encoder = stream([question.encoder for question in questions])
+        decoder = stream([question.decoder for question in questions], shape.decoder)
+        encoder = stream([question.encoder for question in questions], shape.encoder)
         scored = self._score(params, decoder, encoder, places_BP, answers_BP)
         return np.asarray(scored[0]), np.asarray(scored[1])
 
@@ -99,10 +98,15 @@ class Scorer:
 def _shape(question: Question) -> _Shape:
     places = len(question.places)
     return _Shape(
-        round_up(len(question.encoder or ()), _MULTIPLE),
-        round_up(len(question.decoder or ()), _MULTIPLE),
-        places if places == 1 else round_up(places, _MULTIPLE),
+        _few(len(question.encoder or ())),
+        _few(len(question.decoder or ())),
+        places if places == 1 else _few(places),
     )
+
+
+def _few(length: int) -> int:
+    """One of few lengths, not much longer: 8, 16, 24, 32, 64, 96, …"""
+    return round_up(length, 8 if length <= 32 else 32)
 
 
 def _chunks(items: Iterable[int], size: int) -> Iterator[list[int]]:
