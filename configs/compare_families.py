@@ -5,8 +5,8 @@
     python -m configs.compare_families --store=out/curation/store --output=out/compare
 
 A text is a .txt file, one document, or .jsonl, one document a line in its field "text"; either may
-be gzipped. Without --held_out, the last tenth of each document is held out. A tokenizer of 4096 ids
-is trained on it. The three models are of the same modules (RoPE, RMSNorm, squared ReLU), optimizer
+be gzipped. Without --held_out, the last tenth of each document is held out. A tokenizer is trained
+on it. The three models are of the same modules (RoPE, RMSNorm, squared ReLU), optimizer
 (Muon), vocabulary, batches and number of parameters, and read the same number of tokens of text:
 
     encoder           6 layers; 30% of the tokens are masked
@@ -55,6 +55,7 @@ from nanojaxlm.evaluation.scoring import Scorer
 from nanojaxlm.loading import Loaded, load
 from nanojaxlm.losses import LossConfig
 from nanojaxlm.model.config import AttentionConfig, FeedForwardConfig, ModelConfig, StackConfig
+from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.optimizer import Muon, WarmupStableDecay
 from nanojaxlm.reporting.comparison import Comparison, Curve, Rate, Subject, plot, render, table
 from nanojaxlm.sharding import use_mesh
@@ -64,14 +65,26 @@ from nanojaxlm.train import train
 from nanojaxlm.typed_config import parse_command_line
 from nanojaxlm.writers import METRICS, replace_text
 
-TEXT = flags.DEFINE_multi_string("text", [], "Texts to train on.")
-HELD_OUT = flags.DEFINE_multi_string("held_out", [], "Texts to evaluate on.")
-STORE = flags.DEFINE_string("store", None, "A token store, instead of texts.")
-PAIRS = flags.DEFINE_string("pairs", None, "Minimal pairs, JSON lines of BLiMP's fields, or .gz.")
-OUTPUT = flags.DEFINE_string("output", None, "The folder to make.")
-STEPS = flags.DEFINE_integer("steps", 600, "Of 2048 tokens of text, of each model.", lower_bound=1)
-PAIRS_LIMIT = flags.DEFINE_integer("pairs_limit", 100, "Pairs of each paradigm.", lower_bound=1)
-HIDDEN = flags.DEFINE_integer("hidden_tokens", 2000, "Held-out tokens to hide.", lower_bound=1)
+_FLAGS = flags.FlagValues()
+TEXT = flags.DEFINE_multi_string("text", [], "Texts to train on.", flag_values=_FLAGS)
+HELD_OUT = flags.DEFINE_multi_string("held_out", [], "Texts to evaluate on.", flag_values=_FLAGS)
+STORE = flags.DEFINE_string("store", None, "A token store, instead of texts.", flag_values=_FLAGS)
+PAIRS = flags.DEFINE_string(
+    "pairs", None, "Minimal pairs, JSON lines of BLiMP's fields, or .gz.", flag_values=_FLAGS
+)
+VOCAB_SIZE = flags.DEFINE_integer(
+    "vocab_size", 4096, "Ids of the tokenizer.", lower_bound=260, flag_values=_FLAGS
+)
+OUTPUT = flags.DEFINE_string("output", None, "The folder to make.", flag_values=_FLAGS)
+STEPS = flags.DEFINE_integer(
+    "steps", 600, "Of 2048 tokens of text, of each model.", lower_bound=1, flag_values=_FLAGS
+)
+PAIRS_LIMIT = flags.DEFINE_integer(
+    "pairs_limit", 100, "Pairs of each paradigm.", lower_bound=1, flag_values=_FLAGS
+)
+HIDDEN = flags.DEFINE_integer(
+    "hidden_tokens", 2000, "Held-out tokens to hide.", lower_bound=1, flag_values=_FLAGS
+)
 
 D_MODEL, NUM_HEADS, LAYERS = 160, 5, 6
 SEQUENCE_LENGTH, BATCH_SIZE = 128, 16
@@ -146,7 +159,7 @@ def family(name: str, store: TokenStore, steps: int) -> Config:
 
 
 def main(argv: Sequence[str]) -> None:
-    parse_command_line(argv)
+    parse_command_line(argv, _FLAGS)
     if OUTPUT.value is None:
         raise UserError("--output is missing; name a folder, such as --output=out/compare")
     if bool(TEXT.value) == (STORE.value is not None):
@@ -193,17 +206,17 @@ def examine(
     name: str, config: Config, workdir: Path, texts: Sequence[Sequence[int]], pairs: Sequence[Pair]
 ) -> Subject:
     """Evaluates a finished run and its checkpoints; see Subject."""
+    scorer = Scorer(Transformer(config.model))  # one for all checkpoints: it compiles once
     steps, every = config.training.steps, config.checkpoint.every
     saved = [*range(every, steps, every), steps]
     accuracies = [
-        ask(load_step(workdir, step), texts, max(1, HIDDEN.value // 4)).accuracy
+        ask(scorer, load_step(workdir, step), texts, max(1, HIDDEN.value // 4)).accuracy
         for step in saved[:-1]
     ]
     loaded = load_step(workdir, steps)
     model, params, tokenizer = loaded.config.model, loaded.params, loaded.tokenizer
-    hidden = ask(loaded, texts, HIDDEN.value)
+    hidden = ask(scorer, loaded, texts, HIDDEN.value)
     with use_mesh(loaded.mesh):
-        scorer = Scorer(loaded.model)
         judged = judge(scorer, params, model, tokenizer, pairs) if pairs else None
         some = texts[:: math.ceil(len(texts) / NUM_CONTINUATIONS)]
         continued = continuations(scorer, params, model, tokenizer, some)
@@ -233,10 +246,12 @@ def load_step(workdir: Path, step: int) -> Loaded:
     return load(str(workdir / "checkpoints" / str(step)))
 
 
-def ask(loaded: Loaded, texts: Sequence[Sequence[int]], number: int) -> HiddenTokens:
+def ask(
+    scorer: Scorer, loaded: Loaded, texts: Sequence[Sequence[int]], number: int
+) -> HiddenTokens:
     """Of `number` hidden tokens of the texts."""
     with use_mesh(loaded.mesh):
-        scorer, model = Scorer(loaded.model), loaded.config.model
+        model = loaded.config.model
         return hidden_tokens(scorer, loaded.params, model, loaded.tokenizer, texts, number)
 
 
@@ -285,8 +300,12 @@ def make_store(texts: Sequence[str], held_out: Sequence[str], path: Path) -> str
             "validation": [document[cut:] for document, cut in zip(documents, cuts, strict=True)],
         }
     num_threads = os.cpu_count() or 1
-    tokenizer_config = TokenizerConfig(vocab_size=4096, sample_megabytes=8.0)
-    model = train_tokenizer(iter(splits["train"]), tokenizer_config, num_threads)
+    tokenizer_config = TokenizerConfig(vocab_size=VOCAB_SIZE.value, sample_megabytes=8.0)
+    try:
+        model = train_tokenizer(iter(splits["train"]), tokenizer_config, num_threads)
+    except UserError as error:  # it names the field of the curation's config
+        flag = str(error).replace("--config.tokenizer.", "--").replace("config.tokenizer.", "--")
+        raise UserError(flag) from None
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     sources = [*texts, *held_out]
     with StoreWriter(str(path), tokenizer=model, sources=sources, curation={}) as writer:

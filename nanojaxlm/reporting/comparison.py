@@ -17,6 +17,7 @@ _THIRD = """
 @media (prefers-color-scheme: dark) { :root { --three: #7fd0a0; } }
 polyline.line-3 { stroke: var(--three); stroke-dasharray: 2 4; stroke-linecap: round; }
 circle.line-3 { fill: var(--three); }
+td:nth-last-child(-n+2) { white-space: nowrap; }
 .key { margin-left: 1.25rem; }
 .key.line-3::before { border-color: var(--three); border-top-style: dotted; }
 """
@@ -144,7 +145,7 @@ def plot(comparison: Comparison) -> str:
     panels, top = [], 0
     for title, chart in _charts(comparison):
         panels.append(f'<text x="78" y="{top + 20}" class="title">{html.escape(title)}</text>')
-        across = 78 + 11 * len(title)
+        across = 90 + 8 * len(title)
         for i, subject in enumerate(comparison.subjects, start=1):
             y = top + 16
             panels.append(
@@ -176,23 +177,25 @@ def table(comparison: Comparison) -> Table:
 
 
 def verdict(comparison: Comparison) -> str:
-    """Which model is the best at what, by the figures."""
+    """The figures that the models share, each from the best on."""
     subjects = comparison.subjects
-    hidden = max(subjects, key=lambda s: s.hidden.part)
+
+    def ranked(figures: dict[str, float], form: str, reverse: bool) -> str:
+        order = sorted(figures, key=lambda name: figures[name], reverse=reverse)
+        return ", ".join(f"{name} {figures[name]:{form}}" for name in order)
+
+    hidden = {s.name: s.hidden.part for s in subjects}
+    pairs = {s.name: s.pairs.part for s in subjects if s.pairs is not None}
+    halves = {s.name: s.second_halves for s in subjects if s.second_halves is not None}
     sentences = [
-        f"Hidden tokens: the {hidden.name} guesses most, {hidden.hidden.part:.1%}; the commonest "
-        f"token alone is right in {comparison.most_frequent:.1%}.",
+        f"Hidden tokens guessed right: {ranked(hidden, '.1%', True)}; always the commonest token: "
+        f"{comparison.most_frequent:.1%}."
     ]
-    judged = [(s.pairs.part, s.name) for s in subjects if s.pairs is not None]
-    if judged:
-        part, name = max(judged)
-        sentences.append(f"Minimal pairs: the {name} is right most often, in {part:.1%}.")
-    writers = [s for s in subjects if s.second_halves is not None]
-    if writers:
-        best = min(writers, key=lambda s: s.second_halves or math.inf)
+    if pairs:
+        sentences.append(f"Minimal pairs right: {ranked(pairs, '.1%', True)}; by chance 50%.")
+    if halves:
         sentences.append(
-            f"Going on with a text: the {best.name} takes the fewest bits per byte, "
-            f"{best.second_halves:.3f}."
+            f"Bits per byte of second halves, fewer is better: {ranked(halves, '.3f', False)}."
         )
     return " ".join(sentences)
 
