@@ -295,23 +295,27 @@ def test_exported_tensors_are_byte_equal_and_transformers_load_them(name, seed, 
 @pytest.mark.interop
 @pytest.mark.parametrize(("name", "seed"), GENERATING)
 def test_greedy_tokens_equal_those_of_generate(name, seed, live, quick_compile):
-    """With a cache on both sides, past the windows and the original rope lengths."""
+    """With a cache on both sides, past the windows and the original rope lengths; the second prompt
+    is shorter, and padded on the left."""
     import torch
 
     case = live(name, seed)
     reads = case.example.encoder or case.example.decoder
-    prompt_BT = np.where(reads.mask_BT == 1, reads.tokens_BT, DRAW.FIRST_ID)[:, :12]
+    prompts_BT = np.where(reads.mask_BT == 1, reads.tokens_BT, DRAW.FIRST_ID)[:, :12]
+    prompts = [prompts_BT[0].tolist(), prompts_BT[1, 4:].tolist()]
     start_id = case.ours.config.start_id
     tokenizer: Any = SimpleNamespace(bos_id=start_id)
     generator = Generator(Transformer(case.ours.config), tokenizer)
     greedy = Sampling(temperature=0.0)
-    steps = generator.token_stream(case.ours.params, prompt_BT.tolist(), NEW_TOKENS, greedy)
+    steps = generator.token_stream(case.ours.params, prompts, NEW_TOKENS, greedy)
     got = np.stack(list(steps), axis=1)
-    ids_BT = torch.from_numpy(prompt_BT.astype(np.int64))
+
+    mask_BT = np.ones_like(prompts_BT)
+    mask_BT[1, :4] = 0
     case.theirs.generation_config.eos_token_id = None
     generated = case.theirs.generate(
-        ids_BT,
-        attention_mask=torch.ones_like(ids_BT),
+        torch.from_numpy((prompts_BT * mask_BT).astype(np.int64)),
+        attention_mask=torch.from_numpy(mask_BT.astype(np.int64)),
         max_new_tokens=NEW_TOKENS,
         do_sample=False,
         use_cache=True,

@@ -184,3 +184,13 @@ def test_a_given_default_is_the_default():
     attention = replace(attention, scale=attention.head_dim**-0.5)
     said = replace(config, decoder=replace(config.decoder, attention=attention))
     assert family.read_config(family.write_config(said)) == config
+
+
+def test_local_layers_with_the_rotation_of_the_global_ones_said_or_not():
+    family = family_named("gemma2")
+    told = DRAW.draw_config("gemma2", 0) | {"layer_types": ["sliding_attention", "full_attention"]}
+    config = family.read_config(told | {"num_hidden_layers": 2})
+    assert config.decoder is not None and config.decoder.local is not None
+    local = replace(config.decoder.local, rope=config.decoder.attention.rope)
+    said = replace(config, decoder=replace(config.decoder, local=local))
+    assert family.read_config(family.write_config(said)) == config

@@ -50,7 +50,13 @@ def test_a_tiny_model_learns(name: str):
     """The loss falls by a third in 12 steps on one batch, on a mesh of 2 x 2 devices."""
     family = next(family for family in FAMILIES if name in family.model_types)
     told = DRAW.draw_config(name, 0)
-    config = replace(family.read_config(told), dtype="bfloat16")
+    config = family.read_config(told)
+    two_layers = {
+        which: replace(stack, num_layers=2)
+        for which in ("encoder", "decoder")
+        if (stack := getattr(config, which)) is not None
+    }
+    config = replace(config, dtype="bfloat16", **two_layers)
     model, mesh = Transformer(config), make_mesh(MESH, jax.devices()[:4])
     with use_mesh(mesh):
         boxes = parameter_boxes(model)

@@ -150,9 +150,11 @@ def rope(attention: AttentionConfig, family: str) -> Rope:
 
 
 def _explicit(config: Any) -> Any:
-    """With the numbers for which None stands."""
+    """With what None stands for."""
     if isinstance(config, AttentionConfig) and config.scale is None:
         return replace(config, scale=config.head_dim**-0.5)
+    if isinstance(config, StackConfig) and config.local is not None and config.local.rope is None:
+        return replace(config, local=replace(config.local, rope=config.attention.rope))
     if isinstance(config, ModelConfig) and config.embed.scale is None:
         return replace(config, embed=replace(config.embed, scale=math.sqrt(config.d_model)))
     return config

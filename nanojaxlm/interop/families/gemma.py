@@ -129,7 +129,7 @@ def _read_gemma3(config: Config) -> ModelConfig:
     ropes = rotary.read_two_ropes(
         fields, ("rope_theta", 1_000_000.0), ("rope_local_base_freq", 10_000.0), scales_local=False
     )
-    rope, local = two_ropes(*ropes, window, local)
+    rope, local = rotary.shared_out(*ropes, window, local)
     return decoder.read_model(
         fields,
         read_stack(fields, rope, local, window=window, softcap=None, qk_norm="head"),
@@ -143,43 +143,11 @@ def _write_gemma3(config: ModelConfig) -> dict[str, Any]:
     stack = fit.only_decoder(config, "gemma3_text")
     written = write_stack(config, stack, "gemma3_text")
     fit.rope(stack.attention, "gemma3_text")
-    written |= write_two_ropes(stack, "rope_theta", "rope_local_base_freq")
+    written |= rotary.write_two_ropes(stack, "rope_theta", "rope_local_base_freq")
     written["final_logit_softcapping"] = config.logit_softcap
     if stack.local is not None:  # 6, if absent, whatever layer_types say
         written["sliding_window_pattern"] = stack.local.global_every
     return fit.confirm("gemma3_text", config, written, _read_gemma3)
-
-
-def two_ropes(
-    rope: Rope, local_rope: Rope, window: int | None, local: LocalConfig | None
-) -> tuple[Rope, LocalConfig | None]:
-    """The rope of the attention, and LocalConfig with that of the local layers if it differs."""
-    if local is None:
-        return (rope if window is None else local_rope), None
-    if local_rope == rope:
-        return rope, local
-    return rope, LocalConfig(
-        window=local.window,
-        global_every=local.global_every,
-        global_first=local.global_first,
-        rope=local_rope,
-    )
-
-
-def write_two_ropes(stack: StackConfig, theta: str, local_theta: str) -> dict[str, Any]:
-    """rope_parameters by layer type, and the thetas under their old names."""
-    rope = stack.attention.rope
-    assert rope is not None
-    local_rope = rope if stack.local is None else stack.local.rope or rope
-    return {
-        "max_position_embeddings": rotary.trained_length(rope),
-        "rope_parameters": {
-            windows.FULL: rotary.rope_parameters(rope),
-            windows.SLIDING: rotary.rope_parameters(local_rope),
-        },
-        theta: rope.theta,
-        local_theta: local_rope.theta,
-    }
 
 
 def _tensors(config: ModelConfig) -> list[Tensor]:

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from nanojaxlm.interop.families import fit, gemma, windows
+from nanojaxlm.interop.families import decoder, fit, rotary, windows
 from nanojaxlm.interop.families.fields import UNUSED, Fields, vocabulary, words
 from nanojaxlm.interop.families.layout import linear, norm, table, vector
-from nanojaxlm.interop.families.rotary import read_two_ropes
 from nanojaxlm.interop.family import Family, Part, Tensor
 from nanojaxlm.model.config import (
     AttentionConfig,
@@ -38,10 +37,10 @@ def _read(config: Mapping[str, Any]) -> ModelConfig:
     window = fields.positive("local_attention", default=128) // 2 + 1
     slides = [i % every != 0 for i in range(num_layers)]
     window, local = windows.read_windows(fields, slides, window)
-    ropes = read_two_ropes(
+    ropes = rotary.read_two_ropes(
         fields, (_THETAS[0], 160_000.0), (_THETAS[1], 10_000.0), scales_local=True
     )
-    rope, local = gemma.two_ropes(*ropes, window, local)
+    rope, local = rotary.shared_out(*ropes, window, local)
     bias = fields.take(bool, "attention_bias", default=False)
     stack = StackConfig(
         num_layers=num_layers,
@@ -89,7 +88,7 @@ def _write(config: ModelConfig) -> dict[str, Any]:
     fit.rope(stack.attention, "modernbert")
     transform = config.head_transform or HeadTransformConfig()
     window = windows.window(stack)
-    written = gemma.write_two_ropes(stack, *_THETAS) | windows.write_windows(stack)
+    written = rotary.write_two_ropes(stack, *_THETAS) | windows.write_windows(stack)
     written |= {
         "attention_bias": stack.attention.qkv_bias,
         "classifier_activation": fit.NAMES[transform.activation],
@@ -170,6 +169,6 @@ MODERNBERT = Family(
     _read,
     _write,
     _tensors,
-    (),
+    decoder.BUFFERS,
     {"decoder.weight": "model.embeddings.tok_embeddings.weight"},
 )

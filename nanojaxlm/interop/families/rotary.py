@@ -2,11 +2,20 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from nanojaxlm.errors import UserError
+from nanojaxlm.interop.families import windows
 from nanojaxlm.interop.families.fields import Fields
-from nanojaxlm.model.config import BandScaling, LinearScaling, Rope, YarnScaling
+from nanojaxlm.model.config import (
+    BandScaling,
+    LinearScaling,
+    LocalConfig,
+    Rope,
+    StackConfig,
+    YarnScaling,
+)
 
 # Written as max_position_embeddings, which changes nothing that a model with rotary positions
 # computes, where no scaling says for how many tokens it is.
@@ -39,19 +48,29 @@ def read_two_ropes(
     scales_local: the old rope_scaling is of the local layers too.
     """
     nested = fields.take(dict, "rope_parameters", default={})
-    if unknown := sorted(set(nested) - {"full_attention", "sliding_attention"}):
+    if unknown := sorted(set(nested) - {windows.FULL, windows.SLIDING}):
         fields.refuse("rope_parameters", f"it must be by layer type, and {unknown[0]} is none")
     scaling = fields.take(dict, "rope_scaling", default={})
     length = max_positions(fields)
     parts = []
     for kind, (old, default), scaled in (
-        ("full_attention", theta, True),
-        ("sliding_attention", local, scales_local),
+        (windows.FULL, theta, True),
+        (windows.SLIDING, local, scales_local),
     ):
         old_theta = fields.take(float, old, default=default)
         parameters = {**(nested.get(kind) or {}), **(scaling if scaled else {})}
         parts.append(rope(parameters, old_theta, length))
     return parts[0], parts[1]
+
+
+def shared_out(
+    rope: Rope, local_rope: Rope, window: int | None, local: LocalConfig | None
+) -> tuple[Rope, LocalConfig | None]:
+    """(rope of the attention, LocalConfig with that of the local layers if it differs); `window`
+    and `local` as `read_windows` gives them."""
+    if local is None:
+        return (rope if window is None else local_rope), None
+    return rope, local if local_rope == rope else replace(local, rope=local_rope)
 
 
 def max_positions(fields: Fields) -> int:
@@ -103,6 +122,22 @@ def write_rope(rope: Rope) -> dict[str, Any]:
         old = {name: value for name, value in parameters.items() if name != "rope_theta"}
         written["rope_scaling"] = old
     return written
+
+
+def write_two_ropes(stack: StackConfig, theta: str, local_theta: str) -> dict[str, Any]:
+    """rope_parameters by layer type, and the thetas under their old names."""
+    rope = stack.attention.rope
+    assert rope is not None
+    local_rope = rope if stack.local is None else stack.local.rope or rope
+    return {
+        "max_position_embeddings": trained_length(rope),
+        "rope_parameters": {
+            windows.FULL: rope_parameters(rope),
+            windows.SLIDING: rope_parameters(local_rope),
+        },
+        theta: rope.theta,
+        local_theta: local_rope.theta,
+    }
 
 
 def rope_parameters(rope: Rope) -> dict[str, Any]:
