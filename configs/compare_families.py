@@ -77,13 +77,13 @@ VOCAB_SIZE = flags.DEFINE_integer(
 )
 OUTPUT = flags.DEFINE_string("output", None, "The folder to make.", flag_values=_FLAGS)
 STEPS = flags.DEFINE_integer(
-    "steps", 600, "Of 2048 tokens of text, of each model.", lower_bound=1, flag_values=_FLAGS
+    "steps", 500, "Of 2048 tokens of text, of each model.", lower_bound=1, flag_values=_FLAGS
 )
 PAIRS_LIMIT = flags.DEFINE_integer(
     "pairs_limit", 100, "Pairs of each paradigm.", lower_bound=1, flag_values=_FLAGS
 )
 HIDDEN = flags.DEFINE_integer(
-    "hidden_tokens", 2000, "Held-out tokens to hide.", lower_bound=1, flag_values=_FLAGS
+    "hidden_tokens", 1000, "Held-out tokens to hide.", lower_bound=1, flag_values=_FLAGS
 )
 
 D_MODEL, NUM_HEADS, LAYERS = 160, 5, 6
