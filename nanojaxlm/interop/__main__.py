@@ -14,7 +14,6 @@ differ. Exit codes as of nanojaxlm.main.
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 from rich.console import Console
 
 from nanojaxlm.errors import UserError, run
@@ -22,11 +21,14 @@ from nanojaxlm.interop.exporting import export
 from nanojaxlm.interop.importing import import_folder
 from nanojaxlm.interop.weights import MAX_SHARD_BYTES
 from nanojaxlm.sharding import MeshConfig
-from nanojaxlm.typed_config import from_config_dict, parse_command_line, to_config_dict
+from nanojaxlm.typed_config import from_config_dict, parse_command_line, to_plain
 
 FOLDER = flags.DEFINE_string("folder", None, "The folder to import, or to export into.")
 WORKDIR = flags.DEFINE_string("workdir", None, "import: the workdir to make.")
-MESH = config_flags.DEFINE_config_dict("mesh", to_config_dict(MeshConfig()), "import: the mesh.")
+MESH = {
+    name: flags.DEFINE_integer(f"mesh.{name}", size, f"import: devices along the axis {name}.")
+    for name, size in to_plain(MeshConfig()).items()
+}
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "export: a workdir, or WORKDIR/checkpoints/STEP."
 )
@@ -58,7 +60,8 @@ def main(argv: Sequence[str]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     if verb == "import":
         workdir = WORKDIR.value or ""
-        import_folder(folder, workdir, from_config_dict(MeshConfig, MESH.value, "mesh"))
+        sizes = {name: flag.value for name, flag in MESH.items()}
+        import_folder(folder, workdir, from_config_dict(MeshConfig, sizes, "--mesh"))
         console.print(f"{workdir}: the model of {folder}, at step 0")
         return
     comparisons = export(

@@ -27,9 +27,11 @@ from nanojaxlm.interop.weights import MAX_SHARD_BYTES, Arrays, write_weights
 from nanojaxlm.loading import Loaded, load
 from nanojaxlm.model.config import ModelConfig
 from nanojaxlm.state import abstract_params, num_parameters, parameter_boxes
+from nanojaxlm.typed_config import flatten, to_plain
 
 GENERATION_CONFIG = "generation_config.json"
 FIELD = "max_position_embeddings"
+NEAREST = 3  # families named where none will do
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 
 
@@ -136,10 +138,16 @@ def choose(
             return family, family.write_config(config)
         except ValueError as error:
             reasons["/".join(family.model_types)] = str(error)
-    # A family of other stacks is not near; the rest say which field they lack.
-    near = {name: why for name, why in reasons.items() if "unlike this model" not in why}
-    told = "; ".join(f"{name}: {why}" for name, why in (near or reasons).items())
-    raise UserError(f"no family can hold this model without changing it: {told}")
+    nearest = sorted(reasons, key=lambda name: _agreement(config, reasons[name]), reverse=True)
+    told = "; ".join(f"{name}: {reasons[name]}" for name in nearest[:NEAREST])
+    raise UserError(f"no family can hold this model without changing it; the nearest are {told}")
+
+
+def _agreement(config: ModelConfig, reason: str) -> int:
+    """How many fields come before the one that a family's reason names: up to there they agree. A
+    reason that names none is of a family built otherwise."""
+    fields = list(flatten(to_plain(config), "model"))
+    return max((i for i, field in enumerate(fields) if f"{field}=" in reason), default=-1)
 
 
 def longest(config: Config, written: Mapping[str, Any], origin: Origin | None) -> dict[str, int]:

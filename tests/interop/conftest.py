@@ -30,7 +30,7 @@ from nanojaxlm.sharding import MeshConfig, make_mesh
 from nanojaxlm.state import abstract_params, parameter_boxes
 from nanojaxlm.typed_config import from_config_dict, to_plain
 
-RECORDER = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("record_families.py"))))
+DRAW = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("draw_families.py"))))
 VOCABULARY = 303  # rows of the embeddings; the tokenizer has 290 ids
 
 
@@ -209,14 +209,14 @@ def family_folder(
     random numbers, and the tokenizer."""
 
     def make(name: str, dtype: str = "float32", shards: int = 1, **fields: Any) -> FolderOf:
-        case = json.loads((RECORDER.FOLDER / f"{name}.json").read_text())[0]
+        case = json.loads((DRAW.FOLDER / f"{name}.json").read_text())[0]
         config = {"vocab_size": VOCABULARY, **case["config"], **fields}
         for part in (config, config.get("encoder"), config.get("decoder")):
             if isinstance(part, dict) and "vocab_size" in part:
                 part["vocab_size"] = VOCABULARY
         family = next(f for f in FAMILIES if name in f.model_types)
         shapes = {t.name: t.shape for t in family.tensors(family.read_config(config))}
-        drawn = RECORDER.draw_weights(name, shapes, seed=0)
+        drawn = DRAW.draw_weights(name, shapes, seed=0)
         values = {tensor: value.astype(dtype) for tensor, value in drawn.items()}
         path = tmp_path / name
         path.mkdir()

@@ -14,10 +14,11 @@ from nanojaxlm.interop.families import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[2]
 MEGABYTE = 1e6
-LAYERS, WIDTH, HIDDEN, VOCABULARY = 20, 512, 2048, 8192
-# What may be held besides the arrays: a tensor as it is read (16.8 MB, the embeddings), the
-# compiler's and allocator's own. The model has 370 MB.
-BOUND = 60 * MEGABYTE
+LAYERS, WIDTH, HIDDEN, ROWS = 20, 512, 2048, 8192
+# What may be held besides the arrays, of a model of 352 MB. Loading: a tensor as it is read (16.8
+# MB, the embeddings), the compiler's and the allocator's own; measured: 15 MB. An import that is
+# being written: what is on the way to the disk, 67 MB, compressed and not; measured: 100 MB.
+BOUNDS = {"one": 50 * MEGABYTE, "eight": 50 * MEGABYTE, "written": 170 * MEGABYTE}
 
 PROGRAM = """
 import json, sys
@@ -27,20 +28,29 @@ jax.config.update("jax_num_cpu_devices", 8)
 from nanojaxlm.interop.importing import import_folder, load_folder
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.sharding import MeshConfig, make_mesh
-from nanojaxlm.state import parameter_boxes
+from nanojaxlm.state import abstract_params, parameter_boxes
 
 def memory(name):
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 small, large, how = sys.argv[1:]
-mesh = MeshConfig(fsdp=4, tensor=2) if how != "one" else MeshConfig(data=1)
-devices = jax.devices() if how != "one" else jax.devices()[:1]
-load_folder(small, make_mesh(mesh, devices))  # loads all code, starts all threads
+devices = jax.devices()[:1] if how == "one" else jax.devices()
+axes = {"one": {}, "eight": {"fsdp": 4, "tensor": 2}, "written": {"fsdp": 8}}
+mesh = MeshConfig(**axes[how])
+
+def take(folder):
+    on = make_mesh(mesh, devices)
+    if how == "written":
+        config = import_folder(folder, folder + "-run", mesh)
+        params = abstract_params(parameter_boxes(Transformer(config.model)), on)
+    else:
+        params = jax.block_until_ready(load_folder(folder, on).params)
+    return sum(leaf.size * 4 for leaf in jax.tree.leaves(params))
+
+take(small)  # loads all code, starts all threads
 before = memory("VmRSS")
-config, params, _ = load_folder(large, make_mesh(mesh, devices))
-jax.block_until_ready(params)
-arrays = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+arrays = take(large)
 print(json.dumps({"arrays": arrays, "before": before, "peak": memory("VmHWM")}))
 """
 
@@ -72,10 +82,12 @@ def write_llama(folder: Path, layers: int, width: int, hidden: int, vocabulary: 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-@pytest.mark.parametrize("how", ["one", "eight"])
-def test_loading_holds_little_more_than_the_arrays(how, tmp_path):
-    write_llama(tmp_path / "small", LAYERS, 64, 128, 256)
-    write_llama(tmp_path / "large", LAYERS, WIDTH, HIDDEN, VOCABULARY)
+@pytest.mark.parametrize("how", BOUNDS)
+def test_little_more_is_held_than_the_arrays(how, tmp_path, sentencepiece_model):
+    for name, width, hidden in (("small", 64, 128), ("large", WIDTH, HIDDEN)):
+        write_llama(tmp_path / name, LAYERS, width, hidden, 304 if how == "written" else ROWS)
+        if how == "written":
+            (tmp_path / name / "tokenizer.model").write_bytes(sentencepiece_model())
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, tmp_path / "small", tmp_path / "large", how],
         capture_output=True,
@@ -87,5 +99,5 @@ def test_loading_holds_little_more_than_the_arrays(how, tmp_path):
     found = json.loads(done.stdout)
     assert found["arrays"] > 300 * MEGABYTE
     besides = found["peak"] - found["before"] - found["arrays"]
-    assert besides < BOUND, f"{besides / MEGABYTE:.0f} MB"
+    assert besides < BOUNDS[how], f"{besides / MEGABYTE:.0f} MB"
     print(f"{besides / MEGABYTE:.1f} MB besides {found['arrays'] / MEGABYTE:.0f} MB of arrays")
