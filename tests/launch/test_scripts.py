@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,106 @@ def test_a_second_set_up_installs_nothing_until_a_dependency_changes(
     assert any(call.startswith("pip install") and ".[test]" in call for call in changed)
     assert not any(call.startswith("venv ") for call in changed)
     assert set_up("quickstart.sh") == []
+
+
+TORCH = {
+    "cpu": [("torch", "2.13.0+cpu"), ("sympy", "1.14")],
+    "cuda": [("torch", "2.13.0"), ("nvidia-cublas", "13.1"), ("triton", "3.8")],
+}
+
+
+@pytest.fixture
+def stand_in_pip(checkout: Path, stand_in_uv: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """stand_in_pip("cuda", "cpu") -> what pip was called for, of ./launch/test.sh --interop, where
+    pip's own index and that of torch's makers would give these."""
+
+    def set_up(own: str, makers: str, expect: int = 0) -> list[str]:
+        reports = {}
+        for index, given in (("own", own), ("makers", makers)):
+            packages = [{"metadata": {"name": n, "version": v}} for n, v in TORCH.get(given, [])]
+            reports[index] = tmp_path / f"{index}.json"
+            reports[index].write_text(json.dumps({"install": packages}) if packages else "")
+        # The interpreter of .venv: pip is a stand-in, torch is not there, all else as it is.
+        python = stand_in_uv / "python3"
+        python.write_text(
+            "#!/usr/bin/env bash\n"
+            'if [[ "$1 $2" == "-m pip" ]]; then\n'
+            '  [[ " $* " == *" install "* ]] || exit 0\n'
+            f'  echo "pip ${{*:3}}" >> {tmp_path}/calls\n'
+            f"  index={reports['own']}\n"
+            f'  [[ "$*" != *download.pytorch.org* ]] || index={reports["makers"]}\n'
+            '  [[ "$*" != *--dry-run* ]] || cat "$index"\n'
+            "  exit 0\n"
+            "fi\n"
+            'if [[ "$*" == *"import torch"* ]]; then exit 1; fi\n'
+            f'exec {sys.executable} "$@"\n'
+        )
+        (stand_in_uv / "uv").write_text(
+            "#!/usr/bin/env bash\n"
+            f'echo "uv $*" >> {tmp_path}/calls\n'
+            "if [[ $1 == venv ]]; then\n"
+            f'  mkdir -p "${{@: -1}}/bin" && cp {python} "${{@: -1}}/bin/python"\n'
+            "fi\n"
+        )
+        done = run(
+            checkout / "launch" / "test.sh", "--interop", "--setup-only",
+            PATH=f"{stand_in_uv}:{os.environ['PATH']}",
+        )  # fmt: skip
+        assert done.returncode == expect, done.stderr
+        calls = (tmp_path / "calls").read_text().splitlines() + done.stderr.splitlines()
+        return [call for call in calls if "--dry-run" not in call]
+
+    return set_up
+
+
+def test_the_other_implementation_comes_with_a_cpu_build_of_torch(stand_in_pip):
+    calls = stand_in_pip("cpu", "cpu")
+    (torch,) = (call for call in calls if call.startswith("pip install"))
+    assert "torch==" in torch and "pytorch.org" not in torch
+    (rest,) = (call for call in calls if call.startswith("uv pip install"))
+    assert ".[test,interop]" in rest
+    assert calls.index(torch) < calls.index(rest)  # so that uv finds torch there already
+
+
+def test_where_the_own_index_has_cuda_the_makers_index_is_asked(stand_in_pip):
+    calls = stand_in_pip("cuda", "cpu")
+    (torch,) = (call for call in calls if call.startswith("pip install"))
+    assert "--index-url=https://download.pytorch.org/whl/cpu" in torch
+
+
+@pytest.mark.parametrize("makers", ["cuda", "nothing"])
+def test_rather_than_gigabytes_of_cuda_nothing_is_installed(makers, stand_in_pip):
+    calls = stand_in_pip("cuda", makers, expect=2)
+    assert not [call for call in calls if call.startswith(("pip install", "uv pip install"))]
+    assert any("error: no CPU build of torch" in call for call in calls)
+
+
+@pytest.mark.slow
+def test_without_the_option_the_live_tests_are_left_out_and_counted(tmp_path):
+    """With one process and with two, which collect by themselves."""
+    shutil.copy(REPOSITORY / "tests" / "conftest.py", tmp_path / "conftest.py")
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n\n\n@pytest.mark.interop\n@pytest.mark.parametrize('i', range(3))\n"
+        "def test_live(i):\n    assert False\n\n\ndef test_other():\n    pass\n"
+    )
+    config = f"--config-file={REPOSITORY / 'pyproject.toml'}"
+    for processes in ((), ("-n", "2")):
+        done = run(
+            sys.executable, "-m", "pytest", "-q", config, *processes, tmp_path,
+            PYTHONPATH=str(REPOSITORY),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "1 passed" in done.stdout
+        assert done.stdout.count("3 tests marked interop were left out") == 1
+    done = run(
+        sys.executable, "-m", "pytest", "-q", config, "--interop", tmp_path,
+        PYTHONPATH=str(REPOSITORY),
+    )  # fmt: skip
+    assert done.returncode != 0  # they run and fail, or cannot run at all
+
+
+def test_the_integration_runs_the_live_tests_too():
+    assert "./launch/test.sh --interop" in (REPOSITORY / ".ci" / "run").read_text()
 
 
 def test_measure_notes_time_memory_and_exit_code_of_every_run(tmp_path):
