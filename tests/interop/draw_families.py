@@ -95,8 +95,8 @@ def draw_config(family: str, seed: int) -> dict[str, Any]:
     local = window | {"layer_types": _draw_layers(pick, layers)}
     head_dim = {"head_dim": pick(4, 6, 8)}
     experts = {"num_experts_per_tok": pick(1, 2, 3), "moe_intermediate_size": 11}
-    gemma = head_dim | local | {"query_pre_attn_scalar": pick(5, 13), "attention_bias": pick(0, 1)}
-    gemma["attention_bias"] = bool(gemma["attention_bias"])
+    gemma = head_dim | local | {"query_pre_attn_scalar": pick(5, 13)}
+    gemma["attention_bias"] = pick(False, True)
     softcaps = {
         "attn_logit_softcapping": pick(None, 2.0),
         "final_logit_softcapping": pick(None, 3.0),
