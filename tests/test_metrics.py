@@ -123,6 +123,16 @@ def test_flops_of_a_row_are_those_of_the_compiled_forward_pass(tiny_config, kind
     assert 1.0 < cost["flops"] / (2 * row / 3) < 1.12
 
 
+def test_a_decoder_that_reads_an_encoder_costs_the_encoder_and_the_attention_to_it(tiny_config):
+    """Keys and values once a token of the text, queries and products once a decoder's token."""
+    both = train_flops_per_row(tiny_config(kind="encoder_decoder"), 10, 6)
+    decoder = train_flops_per_row(tiny_config(), decoder_length=6)
+    encoder = 2 * (6 * LAYER * 10 + 12 * 4 * 8 * 10 * 10)
+    width = 16 * 8
+    cross = 2 * (6 * 2 * 4 * width * 6 + 6 * 2 * 2 * width * 10 + 12 * 4 * 8 * 10 * 6)
+    assert both == decoder + encoder + cross
+
+
 def test_a_window_saves_the_attention_beyond_it(tiny_config):
     """XLA does not know a window, so that one is checked against the formula alone."""
     whole, windowed = (

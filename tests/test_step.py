@@ -22,6 +22,7 @@ from nanojaxlm.model.config import (
     MixtureConfig,
     RelativeBiasConfig,
 )
+from nanojaxlm.model.mixture import LOSSES
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.optimizer import AdamW, Muon, WarmupStableDecay
 from nanojaxlm.sharding import MeshConfig, batch_sharding, make_mesh, replicated, use_mesh
@@ -339,9 +340,14 @@ def test_a_routers_loss_is_of_each_micro_batch_and_counts_for_its_targets(
     micro = [jax.tree.map(lambda a, i=i: a[i::2], batch) for i in range(2)]
     parts = [jax.device_get(gradient(params, part)) for part in micro]
     grads, sums = jax.tree.map(lambda a, b: a + b, *parts)
+    sow = jax.jit(partial(model.apply, mutable=[LOSSES]))
+    sown = [jax.tree.leaves(sow({"params": params}, part.decoder)[1]) for part in micro]
     _, report = make_step(model, optimizer, LOSS, 2, abstract, one_device)(state, batch)
-    assert sums.extra > 0
     np.testing.assert_allclose(report.sums, sums, rtol=1e-5)
+    expected = [sum(float(loss.sum()) for loss in losses) for losses in sown]
+    assert len(sown[0][0]) == 2 and expected[0] != expected[1], "one of each of 2 layers"
+    counts = [part.targets.weights_BT.sum() for part in micro]
+    np.testing.assert_allclose(report.sums.extra, np.dot(expected, counts), rtol=1e-5)
     norm = math.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in jax.tree.leaves(grads)))
     np.testing.assert_allclose(report.grad_norm, norm / sums.count, rtol=1e-4)
 

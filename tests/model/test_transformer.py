@@ -166,14 +166,16 @@ def packed_and_unpacked(kind: str) -> tuple[Batch, Batch]:
             out[row, : len(used)] = used
         return out
 
-    def stream(documents: list[list[slice]], tokens: np.ndarray) -> Stream:
+    def stream(documents: list[list[slice]], tokens: np.ndarray, together: bool) -> Stream:
+        """Padding is of another token in the one than in the other, as it counts for nothing."""
         everything = [s for slices in documents for s in slices]
         numbers = np.concatenate([np.arange(s.stop - s.start) for s in everything])
         segments = np.zeros((2, width), np.int32)
         for row, slices in enumerate(documents):
             lengths = [s.stop - s.start for s in slices]
             segments[row, : sum(lengths)] = np.repeat(np.arange(1, len(slices) + 1), lengths)
-        arrays = (rows(documents, tokens), rows(documents, numbers), segments)
+        padded = np.where(segments > 0, rows(documents, tokens), 7 if together else 0)
+        arrays = (padded, rows(documents, numbers), segments)
         return Stream(*(a.astype(np.int32) for a in arrays))
 
     def batch(together: bool) -> Batch:
@@ -181,7 +183,7 @@ def packed_and_unpacked(kind: str) -> tuple[Batch, Batch]:
             return [[first, second], []] if together else [[first], [second]]
 
         documents, read = pack(slice(0, 5), slice(5, 12)), pack(slice(0, 6), slice(6, 9))
-        own, text = stream(documents, tokens), stream(read, other_tokens)
+        own, text = (stream(d, t, together) for d, t in ((documents, tokens), (read, other_tokens)))
         weights = (own.segments_BT > 0).astype(np.float32)
         wanted = Targets(rows(documents, targets).astype(np.int32), weights)
         if kind == "encoder":
