@@ -198,8 +198,7 @@ MIXTURE = MixtureConfig(
     num_experts=4, top_k=2, expert=FeedForwardConfig(hidden=6), load_balance=0.3, router_z=0.1
 )
 PACKED = {
-    "decoder": ("decoder", {}),
-    "kv_shift": ("decoder", {"kv_shift": True}),
+    "decoder": ("decoder", {"kv_shift": True}),
     "mixture": ("decoder", {"feed_forward": MIXTURE}),
     "encoder": ("encoder", {}),
     "encoder_decoder": ("encoder_decoder", {"rope": None, "relative_bias": RelativeBiasConfig()}),
@@ -328,6 +327,7 @@ def test_bfloat16_keeps_float32_parameters_and_comes_near(tiny_config, build, pa
     assert 0 < error.max() < 0.05 * np.abs(exact).max()
 
 
+@pytest.mark.slow
 def test_encoder_and_decoder_may_have_an_embedding_each(tiny_config, build, random_stream):
     tiny = build(tiny_config(kind="encoder_decoder", share_embeddings=False))
     assert tiny.params["encoder_embed"]["embedding"].shape == (VOCAB, 16)
