@@ -237,6 +237,7 @@ def test_muon_makes_a_matrix_nearly_orthogonal(scanned, random_params):
     assert 0.6 < values.min() / math.sqrt(max(1, 20 / 16)) < values.max() < 1.35
 
 
+@pytest.mark.slow
 def test_embeddings_head_and_norms_go_to_adam(model, random_params):
     """As optax.contrib.muon has it: with Nesterov's momentum, without decay."""
     params, first, second = (random_params(model, seed) for seed in range(3))

@@ -150,7 +150,7 @@ def test_no_token_is_dropped_when_all_go_to_the_same_experts():
     params = random_params(module, x_BTD)
     params["router"]["choice_bias"] = jnp.asarray([0, 9, 0, 0, 9, 0, 0, 9], jnp.float32)
     expected = over_all_experts(config, params, x_BTD.reshape(-1, D)).reshape(x_BTD.shape)
-    actual = module.apply({"params": params}, x_BTD, VALID)
+    actual = jax.jit(module.apply)({"params": params}, x_BTD, VALID)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
