@@ -48,6 +48,7 @@ class Filler:
             raise UserError("the model has a decoder, which continues texts; it fills in no <mask>")
         self._model, self._tokenizer = model, tokenizer
         self.mask_id = mask_id(tokenizer)
+        num_ids = tokenizer.vocab_size  # rows of the vocabulary beyond them stand for no token
 
         @partial(jax.jit, static_argnames="sampling")
         def propose(
@@ -55,6 +56,7 @@ class Filler:
         ) -> tuple[jax.Array, jax.Array, jax.Array]:
             """At each position a token, its probability, and that of the likeliest token."""
             logits_BTV: Any = model.apply({"params": params}, encoder=stream)
+            logits_BTV = logits_BTV[..., :num_ids]
             logits_BTV = logits_BTV.at[..., self.mask_id].set(-jnp.inf)
             probabilities_BTV = jax.nn.softmax(logits_BTV, axis=-1)
             flat = logits_BTV.reshape(-1, logits_BTV.shape[-1])

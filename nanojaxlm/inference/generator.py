@@ -39,6 +39,7 @@ class Generator:
                 "the model is an encoder alone, which cannot continue a text; it fills in <mask>"
             )
         self._model, self._tokenizer = model, tokenizer
+        num_ids = tokenizer.vocab_size  # rows of the vocabulary beyond them stand for no token
 
         @partial(jax.jit, static_argnames="sampling", donate_argnums=3)
         def advance(
@@ -52,7 +53,7 @@ class Generator:
             apply: Any = partial(model.apply, {"params": params})
             x_BTD, cache = apply(decoder, encoder, cache, method="hidden")
             logits_BTV = apply(x_BTD[:, -1:], method="logits")
-            return choose(logits_BTV[:, 0], sampling, key), cache
+            return choose(logits_BTV[:, 0, :num_ids], sampling, key), cache
 
         self._advance = advance
 

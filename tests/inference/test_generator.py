@@ -105,7 +105,8 @@ def whole_passes(model, params):
         begin = len(tokens)
         for _ in range(num_tokens):
             logits = forward(padded(tokens, prefix=begin if prefix else 0), encoder)
-            tokens.append(int(np.asarray(logits)[0, len(tokens) - 1].argmax()))
+            known = np.asarray(logits)[0, len(tokens) - 1, : CHARACTERS.vocab_size]
+            tokens.append(int(known.argmax()))
         return tokens[begin:]
 
     return full_pass
@@ -317,3 +318,10 @@ def test_the_prompt_begins_with_bos_and_only_it_is_read(tiny_config, random_para
     logits = np.asarray(model.apply({"params": params}, stream))
     first = CHARACTERS.decode([int(logits[0, -1].argmax())])
     assert Generator(model, CHARACTERS).generate(params, ["cat"], 1, GREEDY) == [first]
+
+
+def test_an_id_that_the_tokenizer_lacks_is_never_chosen(tiny_config, random_params):
+    """The vocabulary of a model is often rounded up, and the rows beyond stand for no text."""
+    model = Transformer(tiny_config(vocab_size=CHARACTERS.vocab_size + 1000))
+    texts = Generator(model, CHARACTERS).generate(random_params(model), ["a", "b"], 8, Sampling())
+    assert len(texts) == 2

@@ -20,6 +20,8 @@ from safetensors.numpy import load_file, save_file
 
 from nanojaxlm.batch import Stream
 from nanojaxlm.checkpoint import to_disk
+from nanojaxlm.data.tokenizer import Tokenizer, load_tokenizer
+from nanojaxlm.inference.filler import Filler
 from nanojaxlm.inference.generator import Generator
 from nanojaxlm.inference.sampling import Sampling
 from nanojaxlm.interop.arrays import leaves_by_path
@@ -36,7 +38,7 @@ NAMES = tuple(DRAW.CLASSES)
 RECORDED_CASES = [(name, seed) for name, seeds in DRAW.RECORDED.items() for seed in seeds]
 LIVE_CASES = [(name, seed) for name in NAMES for seed in range(3)]
 GENERATING = [(name, seed) for name, seed in LIVE_CASES if name not in DRAW.ENCODERS]
-LOGITS = 1e-4  # the issue's bound, of the logits' scale
+LOGITS = 1e-4  # of the logits' scale
 GRADIENTS = 1e-3  # of the largest number in the tensor's gradient
 FLOOR = 1e-3  # of the largest of all gradients: keys' biases have none, but for rounding
 NEW_TOKENS = 14
@@ -304,7 +306,8 @@ def test_greedy_tokens_equal_those_of_generate(name, seed, live, quick_compile):
     prompts_BT = np.where(reads.mask_BT == 1, reads.tokens_BT, DRAW.FIRST_ID)[:, :12]
     prompts = [prompts_BT[0].tolist(), prompts_BT[1, 4:].tolist()]
     start_id = case.ours.config.start_id
-    tokenizer: Any = SimpleNamespace(bos_id=start_id)
+    ids = {"bos_id": start_id, "vocab_size": case.ours.config.vocab_size}
+    tokenizer: Any = SimpleNamespace(**ids)
     generator = Generator(Transformer(case.ours.config), tokenizer)
     greedy = Sampling(temperature=0.0)
     steps = generator.token_stream(case.ours.params, prompts, NEW_TOKENS, greedy)
@@ -322,3 +325,37 @@ def test_greedy_tokens_equal_those_of_generate(name, seed, live, quick_compile):
         decoder_start_token_id=start_id,
     )
     assert got.tolist() == generated[:, -NEW_TOKENS:].tolist()
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize(
+    ("name", "seed"), [case for case in LIVE_CASES if case[0] in DRAW.ENCODERS]
+)
+def test_masks_are_filled_with_the_likeliest_tokens_of_transformers(
+    name, seed, live, quick_compile
+):
+    """Of the ids that the tokenizer has; the vocabulary has more rows than that."""
+    import torch
+
+    case = live(name, seed)
+    config = case.ours.config
+    tokenizer = load_tokenizer(Tokenizer.characters("a quick brown fox").model, ("<mask>",))
+    assert tokenizer.vocab_size < config.vocab_size
+    filler = Filler(Transformer(config), tokenizer)
+    text = "a qu<mask>ck bro<mask>n fox"
+    greedy = Sampling(temperature=0.0)
+    filled = filler.fill(case.ours.params, [text], greedy, at_once=True)[0]
+
+    ids = [tokenizer.bos_id, *tokenizer.encode(text, special=True), tokenizer.eos_id]
+    with torch.no_grad():
+        # positions are given, as RoBERTa takes the id of BOS here for padding
+        positions = torch.arange(len(ids))[None] + config.embed.first_position
+        logits_BTV = case.theirs(
+            torch.tensor([ids]), attention_mask=torch.ones_like(positions), position_ids=positions
+        ).logits[..., : tokenizer.base_size]  # all ids but the mask's
+    masks = [i for i, token in enumerate(ids) if token == filler.mask_id]
+    assert len(masks) == 2
+    best = logits_BTV.softmax(dim=-1)[0, masks].max(dim=-1)
+    assert [choice.token for choice in filled.choices] == best.indices.tolist()
+    got = [choice.probability for choice in filled.choices]
+    np.testing.assert_allclose(got, best.values.numpy(), rtol=1e-3)
