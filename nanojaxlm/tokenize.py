@@ -34,11 +34,13 @@ _DOCUMENTS_PER_BATCH = 256
 
 def main(argv: Sequence[str]) -> None:
     parse_command_line(argv)
-    for flag in (CHECKPOINT, DOCUMENTS, OUTPUT):
-        if flag.value is None:
-            raise UserError(f"--{flag.name} is missing; see --help")
-    tokenizer = load_tokenizer_of(CHECKPOINT.value)
-    folder = Path(DOCUMENTS.value)
+    checkpoint, documents, output = CHECKPOINT.value, DOCUMENTS.value, OUTPUT.value
+    if checkpoint is None or documents is None or output is None:
+        given = {"checkpoint": checkpoint, "documents": documents, "output": output}
+        missing = next(name for name, value in given.items() if value is None)
+        raise UserError(f"--{missing} is missing; see --help")
+    tokenizer = load_tokenizer_of(checkpoint)
+    folder = Path(documents)
     splits = sorted(path for path in folder.glob("*/") if any(path.glob("*.parquet")))
     if not splits:
         raise UserError(
@@ -48,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
     num_tokens = num_bytes = 0
     with (
         StoreWriter(
-            OUTPUT.value,
+            output,
             tokenizer=tokenizer.model,
             vocab_size=tokenizer.base_size,
             sources=[str(folder)],
@@ -70,7 +72,7 @@ def main(argv: Sequence[str]) -> None:
         writer.finish()
     Console().print(
         f"{num_tokens:,} tokens of {', '.join(split.name for split in splits)}, "
-        f"{num_bytes / num_tokens:.2f} bytes each ({OUTPUT.value})",
+        f"{num_bytes / num_tokens:.2f} bytes each ({output})",
         highlight=False,
         soft_wrap=True,
     )
