@@ -35,9 +35,9 @@ def progress_of(lines, show_every=2):
     return Progress(lines, speed, lambda step: step / 10, 128, show_every)
 
 
-def report(nll, count=4.0, grad_norm=0.5):
+def report(nll, count=4.0, grad_norm=0.5, extra=0.0):
     halves = jnp.asarray(np.array([1, 0xABCDEF], np.uint32))
-    sums = Sums(jnp.float32(nll), jnp.float32(0), jnp.float32(count))
+    sums = Sums(jnp.float32(nll), jnp.float32(0), jnp.float32(count), jnp.float32(extra))
     return StepReport(sums, jnp.float32(grad_norm), halves)
 
 
@@ -107,3 +107,15 @@ def test_a_figure_that_is_not_finite_is_refused_by_name_and_never_written(bad, f
     with pytest.raises(UserError, match=f"{name} at step 5: lower the learning rate"):
         progress.write(figures)
     assert lines.lines == []
+
+
+def test_the_extra_loss_is_a_target_s_mean_and_left_out_where_there_is_none(clock):
+    """Of routers and extra heads; the loss itself is that of the next token."""
+    lines = Lines()
+    progress = progress_of(lines)
+    progress.after(1, report(8.0))
+    progress.after(2, report(8.0, count=4.0, extra=2.0))
+    progress.after(3, report(8.0))
+    (_, without, _), (_, with_extra, _) = lines.lines
+    assert "extra_loss" not in without
+    assert (with_extra["loss"], with_extra["extra_loss"]) == (2.0, 0.5)
