@@ -38,6 +38,7 @@ from nanojaxlm.state import abstract_params, parameter_boxes
 from nanojaxlm.step import make_eval_step
 from nanojaxlm.token_store import TokenStore
 from nanojaxlm.typed_config import parse_command_line
+from nanojaxlm.writers import replace_text
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A workdir, or WORKDIR/checkpoints/STEP.")
 STORE = flags.DEFINE_multi_string("store", [], "Token stores; by default those it was trained on.")
@@ -104,7 +105,7 @@ def main(argv: Sequence[str]) -> None:
     result["seconds"] = time.perf_counter() - start
     output = Path(OUTPUT.value) if OUTPUT.value else loaded.workdir / "evaluation.json"
     try:
-        output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        replace_text(output, json.dumps(result, indent=2) + "\n")
     except OSError as error:
         if explain(error):  # a full disk
             raise
