@@ -4,6 +4,7 @@ import dataclasses
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -149,10 +150,11 @@ def sampler(
     prompt with its masks filled in."""
     sampling = Sampling(temperature=evaluation.sample_temperature)
     if model.config.decoder is None:
+        # compiled once, at the first prompt: without prompts the tokenizer needs no mask
+        filler = cache(lambda: Filler(model, tokenizer))
 
         def fill(params: Any, prompt: str, seed: int) -> str:
-            filler = Filler(model, tokenizer)
-            return filler.fill(params, [prompt], sampling, seed=seed)[0].text
+            return filler().fill(params, [prompt], sampling, seed=seed)[0].text
 
         return fill
     generator = Generator(model, tokenizer)
