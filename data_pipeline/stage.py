@@ -1,152 +1,140 @@
-"""Stages: each judges all documents and leaves one table behind, written whole or not at all.
+"""Stages: what judges documents, and what it says of them.
 
-A stage's folder holds its input documents with `reason` and `score`: what it kept has no reason.
-So nothing vanishes, and the next stage reads the rows without one. The folder is named by the
-stage's key, a hash of everything that its output depends on; a folder that is there is finished.
+A `Stage` looks at one batch at a time. A `Comparison` looks at all documents: each batch gives keys,
+`decide` compares them, and each batch is then judged with what was decided of its documents.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at import, so a type checker cannot see them)
-
-import dataclasses
 import hashlib
 import json
-import os
-import shutil
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from data_pipeline.document import SCHEMA, write_documents
-from data_pipeline.engine import DataFrame, col, daft
+from data_pipeline.document import Verdicts
+from data_pipeline.engine import Tasks
 
-NUM_EXAMPLES, EXCERPT = 3, 300  # of a reason; characters
-RESULT = "result.json"
-# A stage's table; reason and score are null where the document was kept.
-JUDGED = SCHEMA.append(pa.field("reason", pa.large_string())).append(
-    pa.field("score", pa.float64())
-)
+
+@dataclass(frozen=True)
+class Judged:
+    """What a stage says of a batch of N documents.
+
+    verdicts: which are dropped, and why.
+    texts, kinds: large_string [N], string [N]: what replaces text and kind; None = they stay. Only
+        a stage that rewrites may give them.
+    notes: name -> object [N] of str, int, float or None (nothing): written into the document's
+        record and counted in the report; of a rewriting stage, examples of each are shown there.
+    measures: name -> float [N], NaN = nothing: a histogram in the report.
+    """
+
+    verdicts: Verdicts
+    texts: pa.Array | None = None
+    kinds: pa.Array | None = None
+    notes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    measures: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Stage(Protocol):
-    """Judges documents; may rewrite their text."""
+    """Judges documents, each on its own; may rewrite their text.
 
-    name: str
-    config: Any
+    Pickled to worker processes: what is costly to make or cannot travel is made there, when it is
+    first needed. What it says of a document depends on nothing but that document, its config and
+    its files.
+    """
 
-    def judge(self, documents: DataFrame) -> DataFrame:
-        """id, text, source -> id, text, source, reason, score; a null reason keeps."""
+    @property
+    def name(self) -> str:
+        """The name of its field in CurationConfig."""
+        ...
+
+    @property
+    def config(self) -> Any: ...
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether it may change texts or kinds."""
+        ...
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files beside the config that its verdicts depend on, such as a model."""
+        ...
+
+    def judge(self, batch: pa.RecordBatch) -> Judged:
+        """Verdicts of documents of SCHEMA."""
         ...
 
 
-@dataclasses.dataclass(frozen=True)
-class StageResult:
-    """What a finished stage did; dropped: documents a reason; examples: source and excerpt."""
+class Documents(Protocol):
+    """The documents of one part of the corpus, to be read as often as wanted; can be pickled."""
 
-    name: str
-    seconds: float
-    documents_in: int
-    documents_out: int
-    bytes_in: int
-    bytes_out: int
-    dropped: Mapping[str, int]
-    examples: Mapping[str, list[dict[str, str]]]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def num_documents(self) -> int: ...
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Batches of SCHEMA, of 4 MB of text or 1024 documents at most; a larger one is alone."""
+        ...
 
 
-def stage_key(*parts: Any) -> str:
-    """16 hex digits of JSON values: a stage's code name, its config, the key before it."""
-    text = json.dumps(parts, sort_keys=True)
+class Part(Documents, Protocol):
+    """A part whose keys were made."""
+
+    @property
+    def keys(self) -> Path:
+        """The parquet file of what Comparison.keys gave for its batches, one after the other."""
+        ...
+
+
+class Comparison(Protocol):
+    """Judges documents by comparing them with each other; may rewrite their text."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def config(self) -> Any: ...
+
+    @property
+    def rewrites(self) -> bool: ...
+
+    @property
+    def files(self) -> tuple[str, ...]: ...
+
+    def keys(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """What is compared of each document; the number of rows and the columns are its own."""
+        ...
+
+    def decide(self, parts: Sequence[Part], folder: Path, tasks: Tasks) -> dict[str, Any]:
+        """Compares all; details for the report.
+
+        Writes folder/PART.decisions.parquet for every part, a row a document, in their order. What
+        it decides of a document may not depend on how documents fall into parts.
+        """
+        ...
+
+    def judge(self, batch: pa.RecordBatch, decisions: pa.RecordBatch) -> Judged:
+        """Verdicts of documents of SCHEMA, from the N rows that were decided of them."""
+        ...
+
+
+def decisions_path(folder: Path, part: Documents) -> Path:
+    """Where `Comparison.decide` writes what it decided of a part."""
+    return folder / f"{part.name}.decisions.parquet"
+
+
+def stage_key(*values: Any) -> str:
+    """16 hex digits of JSON values: a stage's name and config, the key before it, …"""
+    text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def finished(folder: Path) -> bool:
-    return (folder / RESULT).is_file()
-
-
-def load_result(folder: Path) -> Any:
-    """What a finished stage left beside its table."""
-    return json.loads((folder / RESULT).read_text())
-
-
-def commit(partial: Path, folder: Path, result: Any) -> None:
-    """Gives a written folder its final name: the moment from which the stage is finished."""
-    (partial / RESULT).write_text(json.dumps(result))
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(partial, folder)
-
-
-def fresh(folder: Path) -> Path:
-    """An empty folder beside the final one, without what an interrupted run left."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    return partial
-
-
-def kept(folder: Path) -> DataFrame:
-    """id, text, source of the documents that a finished stage let through."""
-    frame = daft.read_parquet(str(folder / "*.parquet"))
-    return frame.where(col("reason").is_null()).select("id", "text", "source")
-
-
-def run_stage(stage: Stage, documents: DataFrame, folder: Path) -> StageResult:
-    """Runs a stage unless its folder is finished already."""
-    if finished(folder):
-        return StageResult(**load_result(folder))
-    start = time.perf_counter()
-    partial = fresh(folder)
-    write_documents(stage.judge(documents), partial, JUDGED)
-    result = summarize(stage.name, partial, time.perf_counter() - start)
-    commit(partial, folder, dataclasses.asdict(result))
-    return result
-
-
-def summarize(name: str, folder: Path, seconds: float) -> StageResult:
-    """Counts a stage's table and picks examples, the smallest ids of each reason."""
-    counts = {"in": [0, 0], "out": [0, 0]}
-    dropped: dict[str, int] = {}
-    candidates: dict[str, list[tuple[str, dict[str, str]]]] = {}
-    for path in sorted(folder.glob("*.parquet")):
-        for batch in pq.ParquetFile(path).iter_batches(8192):
-            sizes = pc.binary_length(batch["text"])
-            keep = pc.is_null(batch["reason"])
-            counts["in"][0] += len(batch)
-            counts["in"][1] += pc.sum(sizes).as_py() or 0
-            counts["out"][0] += pc.sum(keep).as_py() or 0
-            counts["out"][1] += pc.sum(sizes.filter(keep)).as_py() or 0
-            out = batch.filter(pc.invert(keep))
-            heads = pc.utf8_slice_codeunits(out["text"], 0, EXCERPT).to_pylist()
-            columns = (out["reason"].to_pylist(), out["id"].to_pylist(), out["source"].to_pylist())
-            for reason, id_, source, head in zip(*columns, heads, strict=True):
-                dropped[reason] = dropped.get(reason, 0) + 1
-                seen = candidates.setdefault(reason, [])
-                seen.append((id_, {"source": source, "excerpt": head}))
-                seen.sort(key=lambda item: item[0])
-                del seen[NUM_EXAMPLES:]
-    return StageResult(
-        name=name,
-        seconds=seconds,
-        documents_in=counts["in"][0],
-        documents_out=counts["out"][0],
-        bytes_in=counts["in"][1],
-        bytes_out=counts["out"][1],
-        dropped=dict(sorted(dropped.items(), key=lambda item: -item[1])),
-        examples={reason: [e for _, e in seen] for reason, seen in candidates.items()},
-    )
-
-
-def write_dropped(stages: Mapping[str, Path], folder: Path) -> None:
-    """folder/STAGE.parquet: id, source, stage, reason, score, text of what each stage dropped."""
-    folder.mkdir(parents=True)
-    for name, source in stages.items():
-        frame = daft.read_parquet(str(source / "*.parquet")).where(col("reason").not_null())
-        table = frame.select(
-            "id", "source", daft.lit(name).alias("stage"), "reason", "score", "text"
-        ).sort("id")
-        pq.write_table(table.to_arrow(), folder / f"{name}.parquet", compression="zstd")
+def file_key(path: str) -> str:
+    """16 hex digits of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
