@@ -1,7 +1,7 @@
 """Stages: what judges documents, and what it says of them.
 
-A `Stage` looks at one batch at a time. A `Comparison` looks at all documents: each batch gives keys,
-`decide` compares them, and each batch is then judged with what was decided of its documents.
+A `Stage` looks at one batch at a time. A `Comparison` looks at all documents: each batch gives
+keys, `decide` compares them, and each batch is then judged with what was decided of its documents.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,7 @@ class Judged:
     measures: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Stage(Protocol):
     """Judges documents, each on its own; may rewrite their text.
 
@@ -91,6 +92,7 @@ class Part(Documents, Protocol):
         ...
 
 
+@runtime_checkable
 class Comparison(Protocol):
     """Judges documents by comparing them with each other; may rewrite their text."""
 

@@ -2,10 +2,19 @@
 
 import gc
 import random
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+
+from data_pipeline.document import SCHEMA
+from data_pipeline.engine import Tasks
+from data_pipeline.execute import judge_batches, write_keys
+from data_pipeline.parts import Layer, PartFile, StoredPart, rebatch
+from data_pipeline.stage import Comparison, Judged
 
 WORDS = """
     the be to of and that have with river mountain village letter winter garden teacher history
@@ -45,6 +54,41 @@ def make_prose() -> Callable[..., str]:
         return "\n".join(lines) + "\n"
 
     return make
+
+
+@pytest.fixture
+def make_parts(tmp_path: Path) -> Callable[..., list[StoredPart]]:
+    """make_parts([batch, …], comparison): a stored part for each batch, its keys made."""
+
+    def make(batches: Sequence[pa.RecordBatch], stage: Comparison) -> list[StoredPart]:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        parts = []
+        for number, batch in enumerate(batches):
+            name = f"part-{number:05d}-000"
+            with PartFile(folder / f"{name}.parquet", SCHEMA) as file:
+                for piece in rebatch([batch]):
+                    file.write(piece)
+            layers = (Layer("read", folder, True),)
+            part = StoredPart(name, len(batch), layers, keys_folder=folder)
+            write_keys(stage, part)
+            parts.append(part)
+        return parts
+
+    return make
+
+
+@pytest.fixture
+def judge_all() -> Callable[..., list[Judged]]:
+    """judge_all(comparison, parts): what it says of each part's batches, in order."""
+
+    def judge(stage: Comparison, parts: Sequence[StoredPart]) -> list[Judged]:
+        folder = parts[0].keys.parent / "decisions"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        stage.decide(parts, folder, Tasks(0))
+        return [judged for p in parts for _, judged in judge_batches(stage, folder.parent, p)]
+
+    return judge
 
 
 @pytest.fixture
