@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_pipeline.document import Verdicts, is_code
-from data_pipeline.engine import DataFrame, DataType, Series, col, daft
+from data_pipeline.document import CODE, Verdicts
 from data_pipeline.filters.features import ALPHA, DIGIT, Features, hash_word
 from data_pipeline.filters.rules import CodeRules, HeuristicConfig, ProseRules
+from data_pipeline.stage import Judged
 
 # Gopher, A1.1: English; at least two of them, else the text is a list, a table or not English.
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
@@ -40,55 +40,30 @@ class HeuristicFilter:
     """The stage: judges documents by `HeuristicConfig`."""
 
     name = "filter"
+    rewrites = False
+    files: tuple[str, ...] = ()
 
     def __init__(self, config: HeuristicConfig):
         self.config = config
 
-    def judge(self, documents: DataFrame) -> DataFrame:
-        """id, text, source -> the same and reason, score; null = keep."""
-        config = self.config
-        row = DataType.struct({"reason": DataType.string(), "score": DataType.float64()})
-
-        @daft.func.batch(return_dtype=row, use_process=False, batch_size=512)
-        def judge(texts: Series, sources: Series) -> Series:
-            verdicts = judge_batch(texts.to_arrow(), sources.to_pylist(), config)
-            reason = pa.array(verdicts.reason, pa.large_string())
-            score = pa.array(verdicts.score, pa.float64(), from_pandas=True)
-            return Series.from_arrow(
-                pa.StructArray.from_arrays([reason, score], ["reason", "score"])
-            )
-
-        judged = documents.with_column("verdict", judge(col("text"), col("source")))
-        return judged.select(
-            "id",
-            "text",
-            "source",
-            col("verdict").get("reason").alias("reason"),
-            col("verdict").get("score").alias("score"),
-        )
-
-
-def judge_batch(texts: pa.Array, sources: list[str], config: HeuristicConfig) -> Verdicts:
-    """Verdicts of N texts; the first rule that drops a document names the reason."""
-    if isinstance(texts, pa.ChunkedArray):
-        texts = texts.combine_chunks()
-    texts = texts.cast(pa.large_string())
-    code = np.array([is_code(source) for source in sources], bool)
-    verdicts = Verdicts.keep_all(len(texts))
-    for chosen, rules in ((~code, config.prose), (code, config.code)):
-        if rules is None or not chosen.any():
-            continue
-        index = np.flatnonzero(chosen)
-        batch = texts.take(pa.array(index))
-        some = Verdicts.keep_all(len(index))
-        features = Features(batch)
-        if isinstance(rules, ProseRules):
-            _judge_prose(features, rules, some)
-        else:
-            _judge_code(batch, features, rules, some)
-        _judge_data(batch, features, config, some)
-        verdicts.reason[index], verdicts.score[index] = some.reason, some.score
-    return verdicts
+    def judge(self, batch: pa.RecordBatch) -> Judged:
+        """Verdicts of N documents; the first rule that drops one names the reason."""
+        code = pc.equal(batch["kind"], CODE).to_numpy(zero_copy_only=False)
+        verdicts = Verdicts.keep_all(batch.num_rows)
+        for chosen, rules in ((~code, self.config.prose), (code, self.config.code)):
+            if rules is None or not chosen.any():
+                continue
+            index = np.flatnonzero(chosen)
+            texts = batch["text"].take(pa.array(index))
+            some = Verdicts.keep_all(len(index))
+            features = Features(texts)
+            if isinstance(rules, ProseRules):
+                _judge_prose(features, rules, some)
+            else:
+                _judge_code(texts, features, rules, some)
+            _judge_data(texts, features, self.config, some)
+            verdicts.reason[index], verdicts.score[index] = some.reason, some.score
+        return Judged(verdicts)
 
 
 def _judge_prose(f: Features, rules: ProseRules, out: Verdicts) -> None:

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-import pyarrow as pa
 import pytest
 
-from data_pipeline.filters.heuristic import judge_batch
+from data_pipeline.document import batch_of, kind_of
+from data_pipeline.filters.heuristic import HeuristicFilter
 from data_pipeline.filters.rules import CodeRules, HeuristicConfig, ProseRules
 
 CODE = '''
@@ -30,10 +30,14 @@ class Cache:
 '''
 
 
+def judge_all(texts, sources, config=None):
+    kinds = [kind_of(source) for source in sources]
+    batch = batch_of(texts, sources, kinds)
+    return HeuristicFilter(config or HeuristicConfig()).judge(batch).verdicts
+
+
 def judge(text, source="a.txt", config=None):
-    verdicts = judge_batch(
-        pa.array([text], pa.large_string()), [source], config or HeuristicConfig()
-    )
+    verdicts = judge_all([text], [source], config)
     return verdicts.reason[0], verdicts.score[0]
 
 
@@ -181,7 +185,7 @@ def test_ordinary_prose_and_code_are_kept(make_prose):
 def test_the_verdict_of_a_document_does_not_depend_on_its_neighbours(make_prose):
     texts = [make_prose(1), "", "word " * 60, CODE, make_prose(2), "12 " * 90, " ", make_prose(3)]
     sources = ["a.txt", "b.txt", "c.txt", "d.py", "e.txt", "f.py", "g.py", "h.py#docstrings"]
-    together = judge_batch(pa.array(texts, pa.large_string()), sources, HeuristicConfig())
+    together = judge_all(texts, sources)
     for i, (text, source) in enumerate(zip(texts, sources, strict=True)):
         assert (together.reason[i], together.score[i]) == pytest.approx(
             judge(text, source), nan_ok=True
