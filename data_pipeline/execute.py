@@ -172,9 +172,10 @@ def read_task(
     number, what = task
     start = time.perf_counter()
     counted, parts, file, reasons = tally.Tally(), [], None, Counter()
+    reading = readers.read(what, config)
     with PartFile(folder / f"task-{number:05d}.failed.parquet", FAILED) as failed:
         try:
-            for batch in rebatch(readers.read(what, config)):
+            for batch in rebatch(reading):
                 bad = pc.is_valid(batch["error"])
                 failures = batch.filter(bad).select(FAILED.names)
                 failed.write(failures)
@@ -199,7 +200,12 @@ def read_task(
             if file is not None:
                 file.close()
     counted.plain["worker_seconds"] = time.perf_counter() - start
-    counts = {"parts": parts, "tally": counted.plain, "failed_by_reason": dict(reasons)}
+    counts = {
+        "parts": parts,
+        "tally": counted.plain,
+        "failed_by_reason": dict(reasons),
+        "skipped": dict(reading.skipped),
+    }
     write_json(counts, _counts(folder, number))
 
 
@@ -210,10 +216,11 @@ def failure_reason(error: str) -> str:
 
 def _read_result(folder: Path, counts: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
     total = tally.merged([count["tally"] for count in counts])
-    reasons: Counter[str] = Counter()
+    reasons, skipped = Counter[str](), Counter[str]()
     failed: list[dict[str, str]] = []
     for number, count in enumerate(counts):
         reasons.update(count["failed_by_reason"])
+        skipped.update(count["skipped"])
         if count["failed_by_reason"]:
             failed += pq.read_table(
                 folder / f"task-{number:05d}.failed.parquet", columns=["source", "error"]
@@ -225,6 +232,7 @@ def _read_result(folder: Path, counts: list[dict[str, Any]], seconds: float) -> 
         "seconds": seconds,
         "failed": failed,
         "failed_by_reason": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+        "skipped": dict(skipped),
         "tally": total,
         "parts": [part for count in counts for part in count["parts"]],
     }

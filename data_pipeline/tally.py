@@ -67,12 +67,17 @@ class Tally:
         seen = self.plain["changes"].setdefault(name, [])
         ids = batch["id"].to_pylist()
         rows = [i for i, value in enumerate(values) if value is not None and value == value]
-        for row in sorted(rows, key=ids.__getitem__)[:NUM_EXAMPLES]:
+        found = 0
+        for row in sorted(rows, key=ids.__getitem__):
+            if found == NUM_EXAMPLES or (len(seen) >= NUM_EXAMPLES and ids[row] > seen[-1]["id"]):
+                break
             before, after = batch["text"][row].as_py(), texts[row].as_py()
-            if before != after:
-                before, after = around_first_change(before, after)
-                source = batch["source"][row].as_py()
-                seen.append({"id": ids[row], "source": source, "before": before, "after": after})
+            if before == after:
+                continue
+            found += 1
+            before, after = around_first_change(before, after)
+            source = batch["source"][row].as_py()
+            seen.append({"id": ids[row], "source": source, "before": before, "after": after})
         seen.sort(key=lambda change: change["id"])
         del seen[NUM_EXAMPLES:]
 
