@@ -51,7 +51,8 @@ def _walk(folder: str, skipped: frozenset[str]) -> Iterator[str]:
         folders[:] = sorted(f for f in folders if f not in skipped)
         for name in sorted(names):
             path = os.path.join(root, name)
-            if os.path.isfile(path):
+            # Many an __init__.py is empty.
+            if os.path.isfile(path) and os.path.getsize(path):
                 yield path
 
 

@@ -19,8 +19,15 @@ from nanojaxlm.errors import RetryableError, UserError
 
 PYTHON = "python"  # the --input that means the text of this Python installation
 NAMED_TEXTS = ("license", "licence", "copying", "notice", "authors", "readme", "changelog", "news")
+FORMS = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet", ".pdf": "pdf",
+    ".warc": "warc", ".wet": "warc", ".arc": "warc",
+}  # fmt: skip
 SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules"})  # and every name that starts with "."
-READABLE = ".txt .md .rst .html .py (and other source code) .jsonl .parquet, also .gz .zst .bz2 .xz"
+READABLE = (
+    ".txt .md .rst .html .pdf .py (and other source code) .jsonl .parquet .warc .wet .arc, "
+    "also .gz .zst .bz2 .xz"
+)
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -30,7 +37,7 @@ class InputFile:
     path: str
     size: int
     mtime: int
-    form: str  # text, html, jsonl, parquet, docstrings, metadata
+    form: str  # text, html, jsonl, parquet, pdf, warc, docstrings, metadata
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,13 +78,19 @@ def form_of(path: str) -> str | None:
         return "text"
     if suffix in HTML_SUFFIXES:
         return "html"
-    if suffix in (".jsonl", ".ndjson"):
-        return "jsonl"
-    if suffix in (".parquet", ".pq"):
-        return "parquet"
-    name = os.path.basename(path).lower()
-    stem = os.path.splitext(name)[0] if os.path.splitext(name)[1] in COMPRESSIONS else name
+    if suffix in FORMS:
+        return FORMS[suffix]
+    name = os.path.basename(path.split("?", 1)[0]).lower()
+    stem, end = os.path.splitext(name)
+    if suffix == ".json" and end in COMPRESSIONS:
+        return "jsonl"  # a corpus; a plain .json may be anything
+    stem = stem if end in COMPRESSIONS else name
     return "text" if not suffix and stem.startswith(NAMED_TEXTS) else None
+
+
+def _named_form(path: str) -> str:
+    """How a file is read that the user named, whatever its name."""
+    return form_of(path) or ("jsonl" if suffix_of(path) == ".json" else "text")
 
 
 def _list_one(item: str, skipped: Counter[str]) -> Iterator[InputFile]:
@@ -87,7 +100,7 @@ def _list_one(item: str, skipped: Counter[str]) -> Iterator[InputFile]:
     path = os.path.expanduser(item.removeprefix("file://"))
     if os.path.isfile(path):
         # Named by the user: read it even under a name that no reader claims.
-        yield _local(path, form_of(path) or "text")
+        yield _local(path, _named_form(path))
     elif os.path.isdir(path):
         yield from _walk(path, skipped)
     elif matches := sorted(glob.glob(path, recursive=True)):
@@ -101,7 +114,10 @@ def _list_one(item: str, skipped: Counter[str]) -> Iterator[InputFile]:
 
 
 def _walk(folder: str, skipped: Counter[str]) -> Iterator[InputFile]:
-    for root, folders, names in os.walk(folder):
+    def closed(error: OSError) -> None:
+        skipped["(folders that may not be read)"] += 1
+
+    for root, folders, names in os.walk(folder, onerror=closed):
         folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and f[0] != ".")
         for name in sorted(names):
             path = os.path.join(root, name)
@@ -143,7 +159,7 @@ def _list_url(url: str, skipped: Counter[str]) -> list[InputFile]:
         ) from error
     files = []
     for path, size in zip(found["path"], found["size"], strict=True):
-        form = form_of(path) or ("text" if path == url else None)
+        form = _named_form(path) if path == url else form_of(path)
         if form is None:
             skipped[suffix_of(path) or "(no suffix)"] += 1
         else:
