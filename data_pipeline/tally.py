@@ -67,9 +67,9 @@ class Tally:
         seen = self.plain["changes"].setdefault(name, [])
         ids = batch["id"].to_pylist()
         rows = [i for i, value in enumerate(values) if value is not None and value == value]
-        found = 0
+        found, limit = 0, seen[-1]["id"] if len(seen) == NUM_EXAMPLES else None
         for row in sorted(rows, key=ids.__getitem__):
-            if found == NUM_EXAMPLES or (len(seen) >= NUM_EXAMPLES and ids[row] > seen[-1]["id"]):
+            if found == NUM_EXAMPLES or (limit is not None and ids[row] > limit):
                 break
             before, after = batch["text"][row].as_py(), texts[row].as_py()
             if before == after:
