@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
+
 from data_pipeline.readers.compression import open_stream
 from data_pipeline.readers.config import ReadConfig
 from data_pipeline.readers.plan import Span
@@ -24,7 +26,7 @@ from data_pipeline.readers.records import (
 )
 from data_pipeline.readers.sources import open_source
 
-_CHUNK = 2**20
+_CHUNK = 2**18
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -56,7 +58,8 @@ def read_jsonl(span: Span, config: ReadConfig, skipped: Counter[str]) -> Iterato
 def _lines(
     read: Callable[[int], bytes], offset: int, limit: int
 ) -> Iterator[tuple[int, bytes | None, int]]:
-    """(offset, line, its bytes) of each line; the line is None where it is larger than limit."""
+    """(offset, line, its bytes) of the first line, and of each other that is not empty; the line is
+    None where it is larger than limit."""
     begun: list[bytes] = []  # pieces of a line whose end was not read yet
     size = 0
     while chunk := read(_CHUNK):
@@ -72,7 +75,8 @@ def _lines(
         offset += size + 1
         last = others.pop()
         for line in others:
-            yield offset, line if len(line) <= limit else None, len(line)
+            if line:
+                yield offset, line if len(line) <= limit else None, len(line)
             offset += len(line) + 1
         begun, size = [last], len(last)
     if size:
@@ -89,6 +93,10 @@ def _record(source: str, line: bytes | None, size: int, config: ReadConfig) -> R
 
 
 def _parsed(line: bytes) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass  # Python's own parser bears more (NaN, a byte order mark), and says what is wrong
     try:
         return json.loads(line.removeprefix(_BOM).decode("utf-8"))
     except UnicodeDecodeError as error:

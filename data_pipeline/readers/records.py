@@ -3,13 +3,13 @@
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at import, so a type checker cannot see them)
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,9 +18,10 @@ from data_pipeline.document import CODE, HTML, PROSE, READ, document_id
 from data_pipeline.readers.config import DROP, KEEP, ReadConfig
 
 BATCH_BYTES, BATCH_ROWS = 4 * 2**20, 1024  # of a batch: whichever is first
-_OVERRIDES = (b"\xe2\x80\xad", b"\xe2\x80\xae")  # U+202D, U+202E in UTF-8
+_OVERRIDE = re.compile(b"\xe2\x80[\xad\xae]")  # U+202D, U+202E in UTF-8
 _KINDS = (PROSE, HTML, CODE)
 _TIMESTAMPS = ("timestamp", "date", "created")  # fields; the first that is a date is taken
+_NUMBERS = (bool, int, float)
 _MAX_FIELD = 1000  # characters of a text field that is taken into the metadata
 
 
@@ -63,17 +64,17 @@ def checked(text: bytes, config: ReadConfig) -> bytes:
         raise too_large(len(text), config)
     if not text or text.isspace():
         raise Unreadable("empty", "there is no text in it")
-    if (position := text.find(b"\0")) >= 0:
-        raise Unreadable("nul_byte", f"a NUL at byte {position} of the text; name text files only")
     if is_suspect(text, config):
+        if (position := text.find(b"\0")) >= 0:
+            what = f"a NUL at byte {position} of the text; name text files only"
+            raise Unreadable("nul_byte", what)
         if config.bidi_overrides == DROP:
             raise Unreadable(
                 "bidi_override",
                 "U+202D or U+202E shows letters in another order than they stand; look at it, or "
                 "choose --config.read.bidi_overrides=strip",
             )
-        for character in _OVERRIDES:
-            text = text.replace(character, b"")
+        text = _OVERRIDE.sub(b"", text)
     return text
 
 
@@ -81,7 +82,9 @@ def is_suspect(text: bytes, config: ReadConfig) -> bool:
     """Whether there is a NUL in it, or an override that is not wanted."""
     if b"\0" in text:
         return True
-    return config.bidi_overrides != KEEP and any(character in text for character in _OVERRIDES)
+    if text.isascii() or config.bidi_overrides == KEEP:
+        return False
+    return _OVERRIDE.search(text) is not None
 
 
 def encoded(text: str) -> bytes:
@@ -119,7 +122,7 @@ def iso_8601(value: Any) -> str | None:
     if not isinstance(value, str) or not 4 <= len(value) <= 64:
         return None
     try:
-        if re.fullmatch(r"\d{14}", value):
+        if len(value) == 14 and value.isdigit():
             moment = datetime.strptime(value, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
             return moment.isoformat().replace("+00:00", "Z")
         datetime.fromisoformat(value)
@@ -149,35 +152,31 @@ def properties(
 def metadata_of(fields: dict[str, Any], config: ReadConfig) -> str | None:
     """A JSON object of the scalars among the fields, and of what "metadata" holds; None = nothing.
 
-    Left out: null, long texts (over 1,000 characters), lists and objects that stand elsewhere.
+    Left out: null, long texts (over 1,000 characters), lists and objects that stand elsewhere; and
+    all of it where it is longer than the limit, or no valid Unicode.
     """
-    kept = {
-        name: value
-        for name, value in fields.items()
-        if isinstance(value, bool | int | float) or (isinstance(value, str) and name != "metadata")
-        if not (isinstance(value, str) and len(value) > _MAX_FIELD)
-    }
+    kept = {}
+    for name, value in fields.items():
+        if isinstance(value, str):
+            if len(value) <= _MAX_FIELD and name != "metadata":
+                kept[name] = value
+        elif isinstance(value, _NUMBERS):
+            kept[name] = value
     own = fields.get("metadata")
     if isinstance(own, str):
         try:
-            own = json.loads(own)
-        except (ValueError, RecursionError):
+            own = msgspec.json.decode(own)
+        except (msgspec.DecodeError, RecursionError):
             own = {"metadata": own}
     if isinstance(own, dict):
         kept |= own
     if not kept:
         return None
     try:
-        text = _ENCODER.encode(kept)
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        text = json.dumps(kept)  # a lone surrogate stays the escape that it was
-    except (ValueError, TypeError, RecursionError):
+        text = msgspec.json.encode(kept)
+    except (UnicodeEncodeError, msgspec.ValidationError, TypeError, RecursionError, OverflowError):
         return None
-    return text if len(text) <= config.max_metadata_bytes else None
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.decode("utf-8") if len(text) <= config.max_metadata_bytes else None
 
 
 def in_batches(records: Iterable[Record | pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -34,7 +34,7 @@ from data_pipeline.readers.records import (
 from data_pipeline.readers.sources import seekable
 
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
-_WORST_BYTES = 64 * 2**20  # of a batch in which every row is the largest text
+_WORST_BYTES = 32 * 2**20  # of a batch in which every row is the largest text
 _OURS = ("id", "text", "source", "kind", "record")
 
 
@@ -61,7 +61,8 @@ def read_parquet(
                     FREE_EXPANSION,
                     config.max_expansion * _packed(file.metadata.row_group(group), columns),
                 )
-                for batch in file.iter_batches(size, [group], columns, use_threads=False):
+                few = file.iter_batches(size, [group], columns, use_threads=False)
+                for batch in _put_together(few):
                     allowed -= batch.nbytes
                     if allowed < 0:
                         raise _expansion(config)
@@ -101,6 +102,8 @@ def _columns(schema: pa.Schema, ours: bool, config: ReadConfig) -> list[str]:
 
 
 def _scalar(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
     tests = (
         pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean, pa.types.is_integer,
         pa.types.is_floating, pa.types.is_timestamp, pa.types.is_date,
@@ -166,6 +169,25 @@ def _expansion(config: ReadConfig) -> Unreadable:
     )
 
 
+def _put_together(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Batches of up to 1,024 rows or 4 MiB of the few rows that are decoded at once, their
+    dictionaries resolved."""
+    held: list[pa.RecordBatch] = []
+    rows = num_bytes = 0
+    for batch in batches:
+        for i, field in enumerate(batch.schema):
+            if pa.types.is_dictionary(field.type):
+                batch = batch.set_column(i, field.name, batch.column(i).dictionary_decode())
+        size = batch.nbytes
+        if held and (rows + len(batch) > BATCH_ROWS or num_bytes + size > BATCH_BYTES):
+            yield pa.concat_batches(held)
+            held, rows, num_bytes = [], 0, 0
+        held.append(batch)
+        rows, num_bytes = rows + len(batch), num_bytes + size
+    if held:
+        yield pa.concat_batches(held)
+
+
 def _read_back(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Documents of ours, with all that they hold."""
     columns = [
@@ -191,7 +213,8 @@ def _documents(
     kinds, urls, timestamps, metadata = zip(
         *(properties(row, config) for row in others), strict=True
     )
-    sources = [f"{printable(path)}:{row}" for row in rows]
+    path = printable(path)
+    sources = [f"{path}:{row}" for row in rows]
     values = (
         [document_id(source) for source in sources], texts.cast(pa.large_string()), sources,
         kinds, urls, timestamps, metadata, [[]] * len(batch), [None] * len(batch),
