@@ -3,14 +3,19 @@
 Daft reports its import and its runner to two servers unless told not to (daft/scarf_telemetry.py),
 and draws a progress bar over our own; both are switched off here, before its import.
 
-`Tasks` spreads functions over worker processes by a Daft plan, which runs in this machine's
-processes or, unchanged, on a Ray cluster; `evaluate` runs Daft's expressions on Arrow data.
+`Tasks` spreads functions over processes, of this machine or of a Ray cluster; `evaluate` runs
+Daft's expressions on Arrow data.
 """
 
+import multiprocessing
 import os
 import pickle
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 os.environ["DAFT_ANALYTICS_ENABLED"] = "0"
@@ -23,6 +28,8 @@ import pyarrow as pa
 from daft import DataFrame, DataType, Expression, Series, col, lit
 from daft.exceptions import DaftCoreException, DaftTransientError
 from daft.recordbatch import MicroPartition
+
+from nanojaxlm.errors import RetryableError
 
 __all__ = [
     "DaftCoreException",
@@ -49,9 +56,98 @@ def evaluate(table: pa.RecordBatch | pa.Table, *expressions: Expression) -> pa.T
     return found.to_arrow()
 
 
-def _attempt(function: Callable[[Any], Any], item: bytes) -> bytes:
+class Tasks:
+    """Where functions run: a context manager that keeps its worker processes until it ends.
+
+    On this machine they are processes that stay: Daft starts new ones for every plan, which costs a
+    second or more each time, and a curation has two plans a stage. On a cluster a Daft plan gives
+    the items to Ray's workers.
+
+    Args:
+        workers: processes at work at once; 0 = this one, one item after the other.
+        ray: address of a Ray cluster ("auto": the one of this machine); None = this machine's
+            processes. Folders that tasks name must be visible to every worker.
+    """
+
+    def __init__(self, workers: int = 0, ray: str | None = None):
+        self.workers, self.ray = workers, ray
+        self._pool: ProcessPoolExecutor | None = None
+        if ray is not None:
+            daft.set_runner_ray(address=ray, noop_if_initialized=True)
+
+    def __enter__(self) -> "Tasks":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """function(item) of every item, in order.
+
+        Raises:
+            Exception: what the function raised for the first item where it did.
+            RetryableError: a worker process was killed.
+        """
+        return list(self.imap(function, items))
+
+    def imap(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """As `map`, each result as soon as it and those before it are there."""
+        if self.ray is None and (not self.workers or len(items) <= 1):
+            yield from map(function, items)
+            return
+        packed = [pickle.dumps(item) for item in items]
+        spread = self._to_processes if self.ray is None else self._to_cluster
+        for result in spread(pickle.dumps(function), packed):
+            done, value = pickle.loads(result)
+            if not done:
+                raise value
+            yield value
+
+    def _to_processes(self, function: bytes, items: Sequence[bytes]) -> Iterator[bytes]:
+        if self._pool is None:
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(["data_pipeline.engine"])
+            self._pool = ProcessPoolExecutor(self.workers, context, _begin_worker)
+        futures = [self._pool.submit(_attempt, function, item) for item in items]
+        try:
+            for future in futures:
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise RetryableError(
+                "a worker process was killed, perhaps for want of memory; run the same command "
+                "again, if need be with fewer --workers"
+            ) from error
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _to_cluster(self, function: bytes, items: Sequence[bytes]) -> Iterator[bytes]:
+        if not items:
+            return
+        frame = daft.from_pydict({"item": list(items)}).into_partitions(len(items))
+        run = _worker(self.workers)(function).run
+        for row in frame.select(run(col("item")).alias("result")).iter_rows():
+            yield row["result"]
+
+
+def _begin_worker() -> None:
+    """In a worker: Ctrl-C is the parent's to handle, and without the parent there is no work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def end_with(parent: Any) -> None:
+        parent.join()
+        os._exit(1)
+
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+
+
+def _attempt(function: bytes, item: bytes) -> bytes:
+    """A pickle of (True, result) or (False, what was raised)."""
     try:
-        return pickle.dumps((True, function(pickle.loads(item))))
+        return pickle.dumps((True, pickle.loads(function)(pickle.loads(item))))
     except Exception as error:
         error.add_note("in a worker process:\n" + traceback.format_exc())
         try:
@@ -62,56 +158,13 @@ def _attempt(function: Callable[[Any], Any], item: bytes) -> bytes:
             return pickle.dumps((False, RuntimeError(traceback.format_exc())))
 
 
-class Tasks:
-    """Where functions run.
-
-    Args:
-        workers: processes at work at once; 0 = this one, one item after the other.
-        ray: address of a Ray cluster ("auto": the one of this machine); None = this machine's
-            processes. Folders that tasks name must be visible to every worker.
-    """
-
-    def __init__(self, workers: int = 0, ray: str | None = None):
-        self.workers, self.ray = workers, ray
-        if ray is not None:
-            daft.set_runner_ray(address=ray, noop_if_initialized=True)
-
-    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """function(item) of every item, in order.
-
-        Raises:
-            Exception: what the function raised for the first item where it did.
-        """
-        return list(self.imap(function, items))
-
-    def imap(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """As `map`, each result as soon as it and those before it are there."""
-        if not self.workers or len(items) <= 1:
-            yield from map(function, items)
-            return
-        yield from self._spread(function, items)
-
-    def _spread(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        workers = min(self.workers, len(items))
-        frame = daft.from_pydict({"item": [pickle.dumps(item) for item in items]})
-        if self.ray is not None:
-            frame = frame.into_partitions(len(items))
-        run = _worker(workers)(pickle.dumps(function)).run
-        plan = frame.select(run(col("item")).alias("result"))
-        for row in plan.iter_rows():
-            done, value = pickle.loads(row["result"])
-            if not done:
-                raise value
-            yield value
-
-
 def _worker(workers: int) -> Any:
     """Daft's class of a worker: a process each, so many of them at once."""
 
-    @daft.cls(use_process=True, max_concurrency=workers)
+    @daft.cls(use_process=True, max_concurrency=max(workers, 1))
     class Worker:
         def __init__(self, function: bytes):
-            self._function = pickle.loads(function)
+            self._function = function
 
         @daft.method.batch(return_dtype=DataType.binary(), batch_size=1)
         def run(self, items: Series) -> Series:

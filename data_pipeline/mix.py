@@ -1,30 +1,62 @@
-"""A global shuffle and the validation split, both by a seeded hash of the text alone.
+"""A global shuffle, weights of sources, and the validation split, all by hashes of the text alone.
 
 A document's place depends on its text and the seed, not on file names, order or the other
 documents: adding inputs moves no document from one split into the other.
 """
 
+import fnmatch
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from data_pipeline.document import SCHEMA, DocumentWriter, write_documents
-from data_pipeline.engine import DataFrame, DataType, Series, col, daft
+from data_pipeline.buckets import ORDER, TOP, Buckets, write_sorted
+from data_pipeline.document import SCHEMA, Verdicts, text_bytes
+from data_pipeline.engine import Tasks
+from data_pipeline.parts import write_json
+from data_pipeline.stage import Documents, Judged
 from nanojaxlm.errors import UserError
 
 SPLITS = ("train", "validation")
 SINGLE_DOCUMENT_RATE = 0.1  # at least so much of a single document is held out
-_TOP = 2**64
+BUCKET_BYTES = 32 * 2**20  # of text; a bucket is in memory whole
+_FILE_BYTES = 128 * 2**20  # of text; what a worker sorts at once
+SPLIT, COPY = "split", "copy"
+_PLACED = (
+    SCHEMA.append(pa.field(ORDER, pa.uint64()))
+    .append(pa.field(SPLIT, pa.uint64()))
+    .append(pa.field(COPY, pa.uint16()))
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceWeight:
+    """How often the documents of a source are trained on.
+
+    pattern: a glob over a document's source, such as "*/wiki/*"; the first that fits decides.
+    weight: 2.5 = twice, and half of them three times; 0.1 = a tenth of them; 0 = none.
+    """
+
+    pattern: str
+    weight: float
+
+    def __post_init__(self):
+        if not 0 <= self.weight <= 100:
+            raise ValueError(f"weight of {self.pattern!r} is from 0 to 100, got {self.weight}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixConfig:
-    """validation_rate: the fraction of documents held out."""
+    """validation_rate: the fraction of documents held out; weights: of sources, 1 by default."""
 
     validation_rate: float = 0.02
+    weights: tuple[SourceWeight, ...] = ()
     seed: int = 0
 
     def __post_init__(self):
@@ -33,57 +65,135 @@ class MixConfig:
                 f"validation_rate must be above 0 and below 1, got {self.validation_rate}"
             )
 
+    def copies(self, text: str, source: str) -> tuple[int, float]:
+        """How often a document is trained on, and the weight that says so."""
+        weight = next(
+            (w.weight for w in self.weights if fnmatch.fnmatchcase(source, w.pattern)), 1.0
+        )
+        whole, part = divmod(weight, 1)
+        drawn = part > 0 and _hashes(text, [self.seed, "weight"])[0] < part * TOP
+        return int(whole) + drawn, weight
+
+
+class Weights:
+    """The stage that drops what its source's weight leaves out; `mix` repeats the others."""
+
+    name, rewrites, files = "weights", False, ()
+
+    def __init__(self, config: MixConfig):
+        self.config = config
+
+    def judge(self, batch: pa.RecordBatch) -> Judged:
+        """Reasons "weight_0" and "not_sampled", score = the weight; a note of copies beyond one."""
+        pairs = zip(batch["text"].to_pylist(), batch["source"].to_pylist(), strict=True)
+        found = [self.config.copies(text, source) for text, source in pairs]
+        copies = np.array([copies for copies, _ in found])
+        weights = np.array([weight for _, weight in found])
+        verdicts = Verdicts.keep_all(len(batch))
+        verdicts.drop("weight_0", weights == 0, weights)
+        verdicts.drop("not_sampled", copies == 0, weights)
+        more = np.array([str(c) if c > 1 else None for c in copies], object)
+        return Judged(verdicts, notes={"copies": more})
+
 
 def split_and_order(text: str, seed: int) -> tuple[int, int]:
     """Two independent uniform uint64 of a text: one decides its split, the other its place."""
-    digest = hashlib.blake2b(text.encode(), digest_size=16, key=json.dumps(seed).encode()).digest()
+    return _hashes(text, seed)
+
+
+def _hashes(text: str, key: Any) -> tuple[int, int]:
+    digest = hashlib.blake2b(text.encode(), digest_size=16, key=json.dumps(key).encode()).digest()
     return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
 
 
-def mix(documents: DataFrame, config: MixConfig, folder: Path) -> dict[str, dict[str, int]]:
-    """Writes folder/train/*.parquet and folder/validation/*.parquet, shuffled.
+@dataclass(frozen=True)
+class Mixed:
+    """The shuffled documents, of which those whose split hash is below `limit` are held out."""
+
+    buckets: Buckets
+    limit: int
+
+    def read(self, bucket: int) -> tuple[pa.Table, np.ndarray]:
+        """Documents of SCHEMA in their order, and which of them are for validation: bool [N]."""
+        table = self.buckets.read(bucket)
+        held_out = table[SPLIT].to_numpy() < np.uint64(min(self.limit, TOP - 1))
+        once = ~held_out | (table[COPY].to_numpy() == 0)
+        return table.filter(pa.array(once)).select(SCHEMA.names), held_out[once]
+
+    def train_texts(self) -> Iterator[str]:
+        """The texts to train on, in their order."""
+        for bucket in range(self.buckets.num_buckets):
+            table, held_out = self.read(bucket)
+            yield from table["text"].filter(pa.array(~held_out)).to_pylist()
+
+
+def mix(parts: Sequence[Documents], config: MixConfig, folder: Path, tasks: Tasks) -> Mixed:
+    """Gives every document its place; writes folder/PART.placed.parquet.
 
     Where no document falls below validation_rate, the one nearest to it is held out. A single
     document is cut at a line: its end is held out, a tenth of it at least.
 
-    Returns:
-        {split: {"documents", "bytes"}}.
-
     Raises:
         UserError: a single document of a single line.
     """
-    row = DataType.struct({"split": DataType.uint64(), "order": DataType.uint64()})
-    seed = config.seed
-
-    @daft.func.batch(return_dtype=row, use_process=False, batch_size=1024)
-    def place(texts: Series) -> Series:
-        places = (split_and_order(text, seed) for text in texts.to_pylist())
-        return Series.from_pylist([{"split": s, "order": o} for s, o in places], dtype=row)
-
-    placed = documents.with_column("place", place(col("text")))
-    placed = placed.select(
-        "id",
-        "text",
-        "source",
-        col("place").get("split").alias("split"),
-        col("place").get("order").alias("order"),
-    ).collect()
-    if placed.count_rows() == 1:
-        return _cut(placed.select("id", "text", "source").to_pylist()[0], config, folder)
-    lowest = placed.agg(col("split").min()).to_pydict()["split"][0]
-    limit = max(int(config.validation_rate * _TOP), lowest + 1)
-    counts = {}
-    for split in SPLITS:
-        held_out = col("split") < daft.lit(limit).cast(DataType.uint64())
-        chosen = placed.where(held_out if split == "validation" else ~held_out)
-        chosen = chosen.sort(["order", "id"]).select("id", "text", "source")
-        writer = write_documents(chosen, folder / split, SCHEMA)
-        counts[split] = {"documents": writer.num_documents, "bytes": writer.num_bytes}
-    return counts
+    if sum(part.num_documents for part in parts) == 1:
+        placed = [_cut(next(p for p in parts if p.num_documents), config, folder)]
+    else:
+        placed = tasks.map(partial(_place, config, folder), list(parts))
+    lowest = min(place["lowest"] for place in placed if place["lowest"] is not None)
+    limit = max(int(config.validation_rate * TOP), lowest + 1)
+    num_buckets = -(-sum(place["bytes"] for place in placed) // BUCKET_BYTES)
+    files = tuple(Path(file) for place in placed for file in place["files"])
+    return Mixed(Buckets(files, max(1, num_buckets)), limit)
 
 
-def _cut(document: dict[str, str], config: MixConfig, folder: Path) -> dict[str, dict[str, int]]:
-    """Writes the beginning of a document for training, its end for validation."""
+def _place(config: MixConfig, folder: Path, part: Documents) -> dict[str, Any]:
+    """Writes a part's documents with their places; a part that was placed is not placed again."""
+    told = folder / f"{part.name}.placed.json"
+    if told.is_file():
+        return json.loads(told.read_text())
+    limit = int(config.validation_rate * TOP)
+    files: list[str] = []
+    waiting: list[pa.Table] = []
+    lowest, num_bytes, waiting_bytes = None, 0, 0
+
+    def write() -> None:
+        nonlocal waiting_bytes
+        files.append(str(folder / f"{part.name}-{len(files):03d}.placed.parquet"))
+        write_sorted(pa.concat_tables([_PLACED.empty_table(), *waiting]), Path(files[-1]))
+        waiting.clear()
+        waiting_bytes = 0
+
+    for batch in part.batches():
+        texts, sources = batch["text"].to_pylist(), batch["source"].to_pylist()
+        rows, orders, splits, copies = [], [], [], []
+        for row, (text, source) in enumerate(zip(texts, sources, strict=True)):
+            split, order = split_and_order(text, config.seed)
+            lowest = split if lowest is None else min(lowest, split)
+            num = config.copies(text, source)[0] if config.weights and split >= limit else 1
+            for copy in range(num):
+                rows.append(row)
+                orders.append(order if not copy else _hashes(text, [config.seed, copy])[1])
+                splits.append(split)
+                copies.append(copy)
+        table = pa.Table.from_batches([batch]).take(pa.array(rows, pa.int64()))
+        for name, values in ((ORDER, orders), (SPLIT, splits), (COPY, copies)):
+            field = _PLACED.field(name)
+            table = table.append_column(field, pa.array(values, field.type))
+        waiting.append(table)
+        num_bytes, waiting_bytes = num_bytes + text_bytes(table), waiting_bytes + text_bytes(table)
+        if waiting_bytes > _FILE_BYTES:
+            write()
+    if waiting or not files:
+        write()
+    result = {"files": files, "lowest": lowest, "bytes": num_bytes}
+    write_json(result, told)
+    return result
+
+
+def _cut(part: Documents, config: MixConfig, folder: Path) -> dict[str, Any]:
+    """Places the beginning of a document for training, its end for validation."""
+    document = next(part.batches()).to_pylist()[0]
     text = document["text"]
     wanted = int(len(text) * (1 - max(config.validation_rate, SINGLE_DOCUMENT_RATE)))
     cut = text.rfind("\n", 0, wanted) + 1 or text.find("\n", wanted, len(text) - 1) + 1
@@ -92,11 +202,12 @@ def _cut(document: dict[str, str], config: MixConfig, folder: Path) -> dict[str,
             "one document of one line is left after curation, and nothing to hold out for "
             "validation: add inputs, or give one document a line as .jsonl"
         )
-    counts = {}
-    for split, part in zip(SPLITS, (text[:cut], text[cut:]), strict=True):
-        writer = DocumentWriter(folder / split, SCHEMA)
-        row = {"id": f"{document['id']}-{split}", "text": part, "source": document["source"]}
-        writer.write(pa.Table.from_pylist([row], schema=SCHEMA))
-        writer.close()
-        counts[split] = {"documents": writer.num_documents, "bytes": writer.num_bytes}
-    return counts
+    pieces = zip(SPLITS, (text[:cut], text[cut:]), (TOP - 1, 0), strict=True)
+    rows = [
+        document
+        | {"id": f"{document['id']}-{name}", "text": piece, ORDER: i, SPLIT: split, COPY: 0}
+        for i, (name, piece, split) in enumerate(pieces)
+    ]
+    path = folder / f"{part.name}.placed.parquet"
+    write_sorted(pa.Table.from_pylist(rows, _PLACED), path)
+    return {"files": [str(path)], "lowest": 0, "bytes": len(text.encode())}

@@ -1,19 +1,23 @@
-"""What a curation did: report.json for programs, a table for people."""
+"""What a curation did: report.json for programs, report.html and a table for people."""
 
 import importlib.metadata
-import json
 import os
 import platform
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from data_pipeline.stage import StageResult
+from data_pipeline.execute import StageResult
+from data_pipeline.page import render
+from data_pipeline.parts import write_json
 
-PACKAGES = ("nanojaxlm", "daft", "pyarrow", "sentencepiece", "tensorstore", "trafilatura", "numpy")
+REPORT, PAGE = "report.json", "report.html"
+PACKAGES = (
+    *("nanojaxlm", "daft", "pyarrow", "numpy", "sentencepiece", "tensorstore"),
+    *("trafilatura", "lxml", "pypdfium2"),
+)
 
 
 def versions() -> dict[str, str]:
@@ -27,11 +31,46 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_json(value: Any, path: Path) -> None:
-    """Writes JSON atomically: the file is whole or not there."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-    os.replace(partial, path)
+def stage_record(result: StageResult) -> dict[str, Any]:
+    """What report.json says of a stage: what `StageResult` holds, its counts beside its name."""
+    return {
+        "name": result.name,
+        "seconds": result.seconds,
+        **result.tally,
+        "details": result.details,
+        "examples": result.examples,
+    }
+
+
+def tokenizer_record(vocab_size: int, stored: dict[str, Any]) -> dict[str, Any]:
+    """What report.json says of the tokenizer: compression and fertility, in all and by language.
+
+    fertility: tokens a word, words being what white space separates.
+    """
+
+    def rates(sums: dict[str, int]) -> dict[str, float]:
+        tokens = max(sums["tokens"], 1)
+        return {
+            "documents": sums["documents"],
+            "bytes_per_token": sums["bytes"] / tokens,
+            "characters_per_token": sums["characters"] / tokens,
+            "fertility": sums["tokens"] / max(sums["words"], 1),
+        }
+
+    languages = stored["languages"]
+    names = ("documents", "bytes", "characters", "words", "tokens")
+    total = {name: sum(sums[name] for sums in languages.values()) for name in names}
+    by_language = {name: rates(sums) for name, sums in languages.items()}
+    return {"vocab_size": vocab_size, **rates(total), "languages": by_language}
+
+
+def write(report: dict[str, Any], folder: Path) -> None:
+    """Writes report.html, then report.json, each whole or not at all."""
+    page = folder / PAGE
+    partial = page.with_name(PAGE + ".partial")
+    partial.write_text(render(report), encoding="utf-8")
+    os.replace(partial, page)
+    write_json(report, folder / REPORT)
 
 
 def funnel(report: dict[str, Any]) -> Table:
@@ -48,7 +87,7 @@ def funnel(report: dict[str, Any]) -> Table:
         megabytes(read["bytes"]),
         "",
         f"{read['seconds']:.1f}",
-        f"{len(read['failed'])} files or records unreadable" if read["failed"] else "",
+        reasons(read["failed_by_reason"], 4),
     )
     for stage in report["stages"]:
         kept = stage["documents_out"] / max(stage["documents_in"], 1)
@@ -67,7 +106,7 @@ def funnel(report: dict[str, Any]) -> Table:
             megabytes(kept["bytes"]),
             "",
             "",
-            f"{kept['tokens']:,} tokens",
+            f"{kept['tokens']:,} tokens" if "tokens" in kept else "",
         )
     return table
 
@@ -85,16 +124,19 @@ def megabytes(num_bytes: int) -> str:
 
 
 def print_stage(console: Console, result: StageResult) -> None:
+    tally = result.tally
     console.print(
-        f"{result.name}: kept {result.documents_out:,} of {result.documents_in:,} documents, "
-        f"{megabytes(result.bytes_out)} MB, in {result.seconds:.1f} s"
-        + (f" ({reasons(dict(result.dropped), 3)})" if result.dropped else ""),
+        f"{result.name}: kept {tally['documents_out']:,} of {tally['documents_in']:,} documents, "
+        f"{megabytes(tally['bytes_out'])} MB, in {result.seconds:.1f} s"
+        + (f" ({reasons(result.dropped, 3)})" if result.dropped else ""),
         highlight=False,
         soft_wrap=True,
     )
 
 
-def print_failed(console: Console, failed: Sequence[dict[str, str]], most: int = 5) -> None:
+def print_read(console: Console, read: dict[str, Any], num_files: int, most: int = 5) -> None:
+    """What was read, and the first of what was not."""
+    failed = read["failed"]
     for failure in failed[:most]:
         console.print(
             f"not read: {failure['source']}: {failure['error']}",
@@ -102,5 +144,22 @@ def print_failed(console: Console, failed: Sequence[dict[str, str]], most: int =
             markup=False,
             soft_wrap=True,
         )
-    if len(failed) > most:
-        console.print(f"… and {len(failed) - most} more: read.failed in report.json")
+    num_failed = sum(read["failed_by_reason"].values())
+    if num_failed > most:
+        console.print(f"… and {num_failed - most:,} more: they lie in ledger/", highlight=False)
+    console.print(
+        f"read: {read['documents']:,} documents, {megabytes(read['bytes'])} MB, from "
+        f"{num_files:,} files, in {read['seconds']:.1f} s",
+        highlight=False,
+    )
+
+
+def last_line(report: dict[str, Any], output: str) -> str:
+    """Where things lie, and what was made."""
+    compression = ""
+    if report.get("tokenizer"):
+        compression = f"{report['tokenizer']['bytes_per_token']:.2f} bytes a token, "
+    return (
+        f"{output}: {compression}{report['seconds']:.0f} s with {report['workers']} workers; "
+        f"look at {output}/{PAGE}"
+    )

@@ -1,0 +1,114 @@
+"""The ledger: one row for every document that went in, kept or dropped, by what and why.
+
+    id, source, stage, reason, score        (stage, reason, score null: kept)
+
+A file or record that could not be read has a row too, with the stage "read". The rows are in the
+order of a hash of the id, whatever the parts were.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_pipeline import store
+from data_pipeline.buckets import ORDER, Buckets, write_sorted
+from data_pipeline.engine import Tasks
+from data_pipeline.execute import FAILED, failure_reason
+from data_pipeline.parts import PartFile, StoredPart
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.large_string()),
+        ("source", pa.large_string()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("score", pa.float64()),
+    ]
+)
+ROWS_PER_FILE, ROWS_PER_BUCKET = 2_000_000, 250_000
+
+
+def write(
+    parts: Sequence[StoredPart],
+    folders: Mapping[str, Path],
+    work: Path,
+    place: Path,
+    tasks: Tasks,
+) -> None:
+    """Writes place/*.parquet.
+
+    Args:
+        parts: as the last stage left them; the accounts of what was read lie in their layers.
+        folders: of the stages, by name; that of the tokenizer tells what it could not give back.
+        work: a folder for intermediate files, shared by the workers.
+        place: the folder to make.
+        tasks: where parts are gone through.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    tokenized = folders.get(store.STAGE)
+    files = tasks.map(partial(_accounts, tokenized, work), list(parts))
+    read = parts[0].layers[0].folder
+    failed = sorted(read.glob("task-*.failed.parquet"))
+    files += tasks.map(partial(_failures, work), failed)
+    num_rows = sum(pq.read_metadata(file).num_rows for file in files)
+    buckets = Buckets(tuple(files), max(1, -(-num_rows // ROWS_PER_BUCKET)))
+    place.mkdir(parents=True)
+    file, num_files = None, 0
+    for bucket in range(buckets.num_buckets):
+        if file is None:
+            file = PartFile(place / f"part-{num_files:05d}.parquet", SCHEMA)
+            num_files += 1
+        file.write(buckets.read(bucket).select(SCHEMA.names))
+        if file.num_rows >= ROWS_PER_FILE:
+            file.close()
+            file = None
+    if file is not None:
+        file.close()
+    for path in files:
+        path.unlink()
+
+
+def _accounts(tokenized: Path | None, work: Path, part: StoredPart) -> Path:
+    """What became of a part's documents, sorted."""
+    accounts = [pa.table(batch).cast(SCHEMA) for batch in part.accounts()]
+    table = pa.concat_tables([SCHEMA.empty_table(), *accounts])
+    if tokenized is not None:
+        dropped = store.dropped_accounts(tokenized)
+        reasons = dict(zip(dropped["id"].to_pylist(), dropped["reason"].to_pylist(), strict=True))
+        scores = dict(zip(dropped["id"].to_pylist(), dropped["score"].to_pylist(), strict=True))
+        if reasons:
+            rows = table.to_pylist()
+            for row in rows:
+                if row["stage"] is None and row["id"] in reasons:
+                    row["stage"], row["reason"] = store.STAGE, reasons[row["id"]]
+                    row["score"] = scores[row["id"]]
+            table = pa.Table.from_pylist(rows, SCHEMA)
+    return _sorted(table, work / f"{part.name}.parquet")
+
+
+def _failures(work: Path, path: Path) -> Path:
+    """What could not be read, sorted."""
+    table = pq.read_table(path, schema=FAILED)
+    reasons = [failure_reason(error) for error in table["error"].to_pylist()]
+    columns = {
+        "id": table["id"],
+        "source": table["source"],
+        "stage": pa.array(["read"] * len(table), pa.string()),
+        "reason": pa.array(reasons, pa.string()),
+        "score": pa.nulls(len(table), pa.float64()),
+    }
+    return _sorted(pa.table(columns, schema=SCHEMA), work / path.name)
+
+
+def _sorted(table: pa.Table, path: Path) -> Path:
+    order = [
+        int.from_bytes(hashlib.blake2b(one.encode(), digest_size=8).digest(), "big")
+        for one in table["id"].to_pylist()
+    ]
+    write_sorted(table.append_column(ORDER, pa.array(np.array(order, np.uint64))), path)
+    return path
