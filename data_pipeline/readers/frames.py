@@ -17,6 +17,7 @@ _CHUNK, _OVERLAP = 2**18, 64
 _MAX_HEAD = 2**16  # bytes of a record's own header; of a large record's content that is kept
 _WARC = rb"WARC/\d\.\d+\r?\n"
 _ARC = rb"[a-z][a-z0-9+.-]*:\S* \S+ \d{14} \S+ \d+\r?\n"
+_VERSION = re.compile(_WARC)
 _START = re.compile(rb"(?:%s|%s)" % (_WARC, _ARC))
 _NEXT = re.compile(rb"\n(?=%s|%s)" % (_WARC, _ARC))
 _NEXT_WARC = re.compile(rb"\r?\n\r?\n(?=%s)" % _WARC)
@@ -96,12 +97,15 @@ class Frames:
         if head is None:
             self._resynchronize(1)
             raise _Misframed("what stands there is not the header of a record")
+        if begin := _VERSION.search(head, 1):
+            self._at += begin.start()
+            raise _Misframed("a record's header is cut off, and another follows")
         self._at += len(head)
         return head
 
     def _match(self, pattern: re.Pattern[bytes]) -> bytes | None:
         """What a pattern matches next, within the first 64 KiB."""
-        while not (match := pattern.match(self._buffer, self._at)):
+        while not (match := pattern.match(self._buffer, self._at, self._at + _MAX_HEAD)):
             available = len(self._buffer) - self._at
             if available >= _MAX_HEAD or not self._fill(available + 1):
                 return None
@@ -162,6 +166,8 @@ class Frames:
 
     def _next_begin(self) -> int | None:
         """Where in the buffer a record begins: a line, or what a gzip member begins with."""
+        if _START.match(self._buffer, self._at):
+            return self._at
         match = _NEXT.search(self._buffer, self._at)
         found = [] if match is None else [match.end()]
         first = self._stream.position - len(self._buffer)
