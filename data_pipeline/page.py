@@ -73,7 +73,7 @@ def _header(report: Report) -> str:
         f"Kept {_kept(report):,} of {read['documents']:,} documents, {megabytes(size)} of "
         f"{megabytes(read['bytes'])}" + (f": {tokens:,} tokens." if tokens else ".")
     )
-    links = [("funnel", "Funnel"), ("distributions", "Distributions"), ("reading", "Reading")]
+    links = [("funnel", "Funnel"), ("distributions", "Distributions"), ("read", "Reading")]
     links += [(stage["name"], stage["name"]) for stage in report["stages"]]
     links += [("result", "Result"), ("machine", "Machine")]
     nav = "".join(f'<a href="#{shown(name)}">{shown(label)}</a>' for name, label in links)
@@ -141,7 +141,7 @@ def _reading(report: Report) -> str:
         text += f"<details><summary>which</summary>{_table(('Source', 'Why'), rows)}</details>"
     if report["skipped"]:
         text += f"<h3>Passed over</h3>{_counts(report['skipped'], 'what')}"
-    return f'<section aria-labelledby="reading"><h2 id="reading">Reading</h2>{text}</section>'
+    return f'<section aria-labelledby="read"><h2 id="read">Reading</h2>{text}</section>'
 
 
 def _stage(stage: Mapping[str, Any]) -> str:
