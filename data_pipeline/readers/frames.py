@@ -20,7 +20,6 @@ _ARC = rb"[a-z][a-z0-9+.-]*:\S* \S+ \d{14} \S+ \d+\r?\n"
 _VERSION = re.compile(_WARC)
 _START = re.compile(rb"(?:%s|%s)" % (_WARC, _ARC))
 _NEXT = re.compile(rb"\n(?=%s|%s)" % (_WARC, _ARC))
-_NEXT_WARC = re.compile(rb"\r?\n\r?\n(?=%s)" % _WARC)
 _BLANK = re.compile(rb"[\r\n]*")
 _WARC_HEAD = re.compile(rb"%s(?:[^\n]+\n)*?\r?\n" % _WARC)
 
@@ -142,8 +141,9 @@ class Frames:
         """Goes behind a content that is too large to be held."""
         left = size
         while left:
-            if match := _NEXT_WARC.search(self._buffer, self._at, self._at + left):
-                self._at = match.end()
+            begin = self._buffer.find(b"\n\r\nWARC/", self._at, self._at + left)
+            if begin >= 0 and _START.match(self._buffer, begin + 3):
+                self._at = begin + 3
                 raise _Misframed(f"a record of {size} bytes holds the begin of another")
             available = len(self._buffer) - self._at
             # A begin may stand across two chunks.

@@ -1,6 +1,7 @@
 """What an --input stands for."""
 
 import http.server
+import os
 import sysconfig
 import threading
 from functools import partial
@@ -44,6 +45,21 @@ def test_a_file_named_by_the_user_is_read_under_any_name(tree):
     assert [file.form for file in list_inputs([str(tree / "d.png")]).files] == ["text"]
 
 
+def test_a_json_file_named_by_the_user_is_read_as_lines(tree):
+    (tree / "e.json").write_text('{"text": "x"}')
+    assert [file.form for file in list_inputs([str(tree / "e.json")]).files] == ["jsonl"]
+    assert list_inputs([str(tree)]).skipped == {".png": 1, ".json": 1}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_is_counted(tree):
+    (tree / "sub").chmod(0)
+    try:
+        assert list_inputs([str(tree)]).skipped == {".png": 1, "(folders that may not be read)": 1}
+    finally:
+        (tree / "sub").chmod(0o755)
+
+
 @pytest.mark.parametrize("item", ["nothing_here", "nothing_*.txt"])
 def test_a_path_that_is_not_there_is_a_mistake_of_the_user(tmp_path, item):
     with pytest.raises(UserError, match="no such file"):
@@ -65,6 +81,13 @@ def test_a_folder_with_nothing_readable_says_what_was_found(tmp_path):
         ("a.html.gz", "html"),
         ("a.jsonl.zst", "jsonl"),
         ("a.parquet", "parquet"),
+        ("a.pdf", "pdf"),
+        ("CC-MAIN.warc.gz", "warc"),
+        ("CC-MAIN.warc.wet.gz", "warc"),
+        ("a.arc.gz", "warc"),
+        ("CC-MAIN.warc.wat.gz", None),
+        ("c4-train.00000.json.gz", "jsonl"),
+        ("package.json", None),
         ("https://x.org/a.txt?v=1", "text"),
         ("COPYING.gz", "text"),
         ("a.gz", None),

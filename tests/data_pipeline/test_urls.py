@@ -7,19 +7,22 @@ import json
 import threading
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from data_pipeline import readers
-from data_pipeline.document import write_documents
-from data_pipeline.listing import list_inputs
+from data_pipeline.listing import InputFile, list_inputs
+from data_pipeline.readers import ReadConfig, ReadTask, Span, plan, read
 
 pytestmark = pytest.mark.slow
 
 
-def texts_of(url: str, folder: Path) -> set[str]:
-    frame = readers.read(list_inputs([url]).files, readers.ReadConfig())
-    write_documents(frame, folder, readers.READ)
-    return set(readers.documents(folder).to_pydict()["text"])
+def texts_of(url: str, part_bytes: int = 2**20) -> list[str]:
+    config = ReadConfig()
+    tasks = plan(list_inputs([url]).files, part_bytes, config)
+    batches = [batch for task in tasks for batch in read(task, config)]
+    assert not [e for batch in batches for e in batch["error"].to_pylist() if e]
+    return [text for batch in batches for text in batch["text"].to_pylist()]
 
 
 @pytest.fixture
@@ -33,14 +36,24 @@ def files(tmp_path: Path) -> Path:
     return folder
 
 
-def test_files_are_read_over_http(files, tmp_path):
+def large_files(folder: Path) -> list[Path]:
+    """Files that are cut, and one that is read as a stream."""
+    texts = [f"text {i} " + "é" * (i * 7 % 500) for i in range(2000)]
+    data = "\n".join(json.dumps({"text": text}) for text in texts).encode()
+    (folder / "a.jsonl").write_bytes(data)
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(data, 1))
+    pq.write_table(pa.table({"text": texts}), folder / "c.parquet", row_group_size=100)
+    return [folder / name for name in ("a.jsonl", "b.jsonl.gz", "c.parquet")]
+
+
+def test_files_are_read_over_http(files):
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(files))
     handler.log_message = lambda *_: None  # type: ignore[attr-defined]
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        assert texts_of(f"{url}/one.txt", tmp_path / "a") == {"first é"}
-        assert texts_of(f"{url}/below/three.jsonl.gz", tmp_path / "b") == {"third", "fourth"}
+        assert texts_of(f"{url}/one.txt") == ["first é"]
+        assert texts_of(f"{url}/below/three.jsonl.gz") == ["third", "fourth"]
         server.shutdown()
 
 
@@ -63,8 +76,16 @@ def test_a_folder_of_a_bucket_is_read_with_all_below(files, tmp_path, monkeypatc
         client.create_bucket(Bucket="bucket")
         for path in files.rglob("*.*"):
             client.upload_file(str(path), "bucket", f"docs/{path.relative_to(files)}")
-        for number, ending in enumerate(("", "/", "/**")):
-            texts = texts_of(f"s3://bucket/docs{ending}", tmp_path / str(number))
-            assert texts == {"first é", "second", "third", "fourth"}, ending
+        for ending in ("", "/", "/**"):
+            texts = texts_of(f"s3://bucket/docs{ending}")
+            assert sorted(texts) == ["first é", "fourth", "second", "third"], ending
+        for large in large_files(tmp_path):
+            client.upload_file(str(large), "bucket", f"large/{large.name}")
+            for part_bytes in (50_000, 10**9):
+                expected = texts_of(str(large))
+                assert texts_of(f"s3://bucket/large/{large.name}", part_bytes) == expected
+        file = InputFile("s3://bucket/gone.txt", 0, 0, "text")
+        (batch,) = read(ReadTask((Span(file),)), ReadConfig())
+        assert batch["error"][0].as_py().startswith("unreadable: ")
     finally:
         server.stop()
