@@ -1,17 +1,24 @@
 """The whole curation on a small corpus: accounted for, restartable, whole or not there."""
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at import, so a type checker cannot see them)
+
 import dataclasses
 import gzip
 import json
+import shutil
+from collections import Counter
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from data_pipeline import curate as curate_module
-from data_pipeline import tokenize
+from data_pipeline import execute, mix, tokenize
 from data_pipeline.config import CurationConfig
-from data_pipeline.curate import curate
+from data_pipeline.curate import Execution, curate
+from data_pipeline.execute import Runner
 from data_pipeline.tokenize import TokenizerConfig
 from nanojaxlm import typed_config
 from nanojaxlm.errors import UserError
@@ -50,28 +57,43 @@ def finished(corpus, tmp_path_factory):
     return output, curate(CONFIG, [str(corpus)], output)
 
 
-def test_every_document_that_was_read_is_kept_or_dropped_by_name(finished):
+def test_every_document_that_went_in_has_one_row_in_the_ledger_and_the_sums_balance(finished):
     output, report = finished
-    documents = report["read"]["documents"]
-    dropped = 0
+    documents, num_failed = report["read"]["documents"], len(report["read"]["failed"])
+    dropped = Counter()
     for stage in report["stages"]:
         assert stage["documents_in"] - stage["documents_out"] == sum(stage["dropped"].values())
-        assert stage["documents_in"] == documents - dropped
-        dropped += sum(stage["dropped"].values())
+        assert stage["documents_in"] == documents - dropped.total()
+        dropped.update({(stage["name"], why): n for why, n in stage["dropped"].items()})
     kept = sum(split["documents"] for split in report["kept"].values())
-    assert kept + dropped == documents
-    table = tables(output / "dropped")
-    assert table.column_names == ["id", "source", "stage", "reason", "score", "text"]
-    assert len(table) == dropped
+    assert kept + dropped.total() == documents
+    ledger = tables(output / "ledger")
+    assert ledger.column_names == ["id", "source", "stage", "reason", "score"]
+    assert len(set(ledger["id"].to_pylist())) == len(ledger) == documents + num_failed
+    told = Counter(zip(ledger["stage"].to_pylist(), ledger["reason"].to_pylist(), strict=True))
+    assert told.pop((None, None)) == kept
+    assert sum(told.pop(key) for key in list(told) if key[0] == "read") == num_failed
+    assert told == dropped
     kept_ids = [
         i for s in report["kept"] for i in tables(output / "documents" / s)["id"].to_pylist()
     ]
-    assert len(set(kept_ids) | set(table["id"].to_pylist())) == documents
+    alive = ledger.filter(pc.is_null(ledger["stage"]))["id"].to_pylist()
+    assert sorted(kept_ids) == sorted(alive)
+
+
+def test_what_was_dropped_can_be_browsed_with_its_text(finished):
+    output, report = finished
+    samples = tables(output / "dropped")
+    assert samples.column_names == ["id", "source", "stage", "reason", "score", "text"]
+    assert len(samples) == sum(sum(stage["dropped"].values()) for stage in report["stages"])
+    assert "too short\n" in samples["text"].to_pylist()
+    page = (output / "report.html").read_text()
+    assert "too_few_words" in page and "too short" in page
 
 
 def test_each_bad_document_is_dropped_for_its_own_reason(finished):
     output, report = finished
-    table = tables(output / "dropped")
+    table = tables(output / "ledger")
     reasons = {
         source.rsplit("/", 1)[1]: (stage, reason)
         for source, stage, reason in zip(
@@ -80,10 +102,11 @@ def test_each_bad_document_is_dropped_for_its_own_reason(finished):
     }
     assert reasons["short.txt"] == ("filter", "too_few_words")
     assert reasons["square.txt"] == ("tokenize", "not_lossless")
+    assert reasons["latin.txt"] == ("read", "not_utf8")
     assert {"copy.txt", "03.txt"} & {n for n, r in reasons.items() if r[1] == "exact_duplicate"}
     assert {"near.txt", "04.txt"} & {n for n, r in reasons.items() if r[1] == "near_duplicate"}
-    failed = {f["source"].rsplit("/", 1)[1]: f["error"] for f in report["read"]["failed"]}
-    assert set(failed) == {"latin.txt", "empty.parquet", "more.jsonl.gz:11"}
+    failed = {f["source"].rsplit("/", 1)[1].split(":")[0] for f in report["read"]["failed"]}
+    assert failed == {"latin.txt", "empty.parquet", "more.jsonl.gz"}
     assert report["skipped"] == {".bin": 1}
 
 
@@ -119,8 +142,21 @@ def snapshot(output):
     return {
         str(path.relative_to(output)): path.read_bytes()
         for path in sorted(output.rglob("*"))
-        if path.is_file() and path.name not in ("report.json", "manifest.json")
+        if path.is_file()
+        and "stages" not in path.relative_to(output).parts
+        and path.name not in ("report.json", "report.html", "manifest.json")
     }
+
+
+@pytest.mark.slow
+def test_worker_processes_and_the_size_of_parts_change_no_byte(corpus, finished, tmp_path):
+    execution = Execution(workers=2, part_bytes=5000)
+    report = curate(CONFIG, [str(corpus)], tmp_path / "out", execution=execution)
+    assert len(list((tmp_path / "out").glob("stages/read-*/part-*.parquet"))) > 5
+    assert snapshot(tmp_path / "out") == snapshot(finished[0])
+    for one, other in zip(report["stages"], finished[1]["stages"], strict=True):
+        for name in ("dropped", "examples", "scores", "notes", "changes", "details"):
+            assert one[name] == other[name]
 
 
 class Killed(BaseException):
@@ -129,19 +165,25 @@ class Killed(BaseException):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "step", ["_read", "run_stage", "_mix", "_train", "_store", "replace_folder", "write_json"]
+    ("owner", "step"),
+    [
+        (Runner, "read"),
+        (Runner, "run_stage"),
+        (mix, "mix"),
+        (curate_module._Run, "_encoder"),
+        (curate_module._Run, "_store"),
+        (curate_module, "replace_folder"),
+        (curate_module.report, "write"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_killed_run_goes_on_to_the_same_bytes(corpus, finished, tmp_path, monkeypatch, step):
-    output = tmp_path / "out"
-    owner = curate_module._Run if hasattr(curate_module._Run, step) else curate_module
-    owner = curate_module.report if step == "write_json" else owner
-    original = getattr(owner, step)
-    calls = []
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    corpus, finished, tmp_path, monkeypatch, owner, step
+):
+    output, calls, original = tmp_path / "out", [], getattr(owner, step)
 
     def kill_after(*args, **kwargs):
-        if step == "write_json" and args[1].name != "report.json":
-            return original(*args, **kwargs)
-        if step != "write_json":
+        if step != "write":  # the report is what makes a curation finished
             original(*args, **kwargs)
         calls.append(step)
         raise Killed
@@ -151,26 +193,34 @@ def test_a_killed_run_goes_on_to_the_same_bytes(corpus, finished, tmp_path, monk
         curate(CONFIG, [str(corpus)], output)
     assert not (output / "report.json").exists()
     monkeypatch.undo()
-    if step == "_mix":  # and what is finished is not done again
-        monkeypatch.setattr(curate_module.readers, "read", None)
-        monkeypatch.setattr("data_pipeline.dedup.exact.ExactDedup.judge", None)
+    if step == "mix":  # and what is finished is not done again
+        for name in ("read_task", "judge_part", "write_keys"):
+            monkeypatch.setattr(f"data_pipeline.execute.{name}", None)
     curate(CONFIG, [str(corpus)], output)
     assert calls == [step]
     assert snapshot(output) == snapshot(finished[0])
 
 
 @pytest.mark.slow
-def test_a_crash_while_a_stage_writes_leaves_nothing_that_reads_as_finished(
+def test_a_changed_threshold_runs_again_what_follows_and_nothing_else(
     corpus, finished, tmp_path, monkeypatch
 ):
     output = tmp_path / "out"
-    monkeypatch.setattr("data_pipeline.stage.summarize", lambda *_: (_ for _ in ()).throw(Killed))
-    with pytest.raises(Killed):
-        curate(CONFIG, [str(corpus)], output)
-    assert list((output / "stages").glob("extraction-*.partial/*.parquet"))
-    monkeypatch.undo()
-    curate(CONFIG, [str(corpus)], output)
-    assert snapshot(output) == snapshot(finished[0])
+    shutil.copytree(finished[0], output)
+    judged = []
+    original = execute.judge_part
+    monkeypatch.setattr(
+        execute,
+        "judge_part",
+        lambda stage, *rest: (judged.append(stage.name), original(stage, *rest))[1],
+    )
+    monkeypatch.setattr(execute, "read_task", None)
+    near = dataclasses.replace(CONFIG.near_dedup, num_bands=CONFIG.near_dedup.num_bands + 1)
+    curate(dataclasses.replace(CONFIG, near_dedup=near), [str(corpus)], output, overwrite=True)
+    assert set(judged) == {"near_dedup"}
+    names = {path.name.split("-")[0] for path in (output / "stages").iterdir()}
+    assert {"read", "extraction", "exact_dedup", "filter", "near_dedup", "mix"} <= names
+    assert len(list((output / "stages").glob("near_dedup-*"))) == 1
 
 
 def test_a_finished_output_is_left_as_it_is(corpus, finished, monkeypatch):
@@ -207,7 +257,7 @@ def test_a_mended_config_goes_on_from_the_stages_that_fit(prose_folder, tmp_path
     large = dataclasses.replace(CONFIG, tokenizer=TokenizerConfig(vocab_size=30_000))
     with pytest.raises(UserError, match="vocab_size"):
         curate(large, [str(prose_folder)], output)
-    monkeypatch.setattr(curate_module.readers, "read", None)
+    monkeypatch.setattr(execute, "read_task", None)
     assert curate(CONFIG, [str(prose_folder)], output)["kept"]["train"]["documents"] > 30
 
 
