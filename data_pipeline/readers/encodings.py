@@ -56,7 +56,7 @@ def decode(data: bytes, declared: str | None = None) -> bytes:
     """
     encoding = _marked(data) or declared or "utf-8"
     try:
-        text = data.decode(encoding)
+        text = data.decode(encoding, _errors(encoding))
     except UnicodeDecodeError as error:
         raise _undecodable(encoding, error) from None
     except LookupError:
@@ -67,8 +67,10 @@ def decode(data: bytes, declared: str | None = None) -> bytes:
 
 
 def declared_in_html(data: bytes) -> str | None:
+    """The codec that <meta> names within the first 2 KiB, or the name if there is none of it."""
     match = _META.search(data, 0, 2048)
-    return match.group(1).decode("ascii") if match else None
+    label = match.group(1).decode("ascii") if match else None
+    return _codec(label) or label
 
 
 def declared_in_python(data: bytes, path: str) -> str | None:
@@ -109,7 +111,7 @@ def decode_page(data: bytes, header: str | None, is_html: bool) -> tuple[bytes, 
             raise _undecodable("utf-8", error) from None
     codec = codec or _guessed(data)
     try:
-        text = data.decode(codec, "whatwg-c1" if codec == "cp1252" else "strict")
+        text = data.decode(codec, _errors(codec))
     except UnicodeDecodeError as error:
         raise _undecodable(codec, error) from None
     return encoded(text), codec
@@ -163,6 +165,10 @@ def _undecodable(encoding: str, error: UnicodeDecodeError) -> Unreadable:
         f"byte 0x{error.object[error.start]:02x} at offset {error.start} is not {encoding}; "
         "convert the file to UTF-8 (iconv -f ENCODING -t UTF-8)",
     )
+
+
+def _errors(codec: str) -> str:
+    return "whatwg-c1" if codec == "cp1252" else "strict"
 
 
 def _c1(error: UnicodeError) -> tuple[str, int]:

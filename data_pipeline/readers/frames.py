@@ -135,6 +135,8 @@ class Frames:
                 if available >= size + _MAX_HEAD or not self._fill(available + 1):
                     return blank.end() == len(self._buffer)
         except Unreadable:
+            if self._members[-1][1] == self._stream.member and self._is_gzip:
+                raise  # the checksum of the member that this record came from, at the latest
             return True  # it is the next record's, and told when that is asked for
 
     def _pass(self, size: int) -> None:

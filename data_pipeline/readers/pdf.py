@@ -8,13 +8,15 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import pypdfium2
 
+from data_pipeline.document import COMPRESSIONS
 from data_pipeline.readers.config import ReadConfig
 from data_pipeline.readers.plan import Span
 from data_pipeline.readers.records import Record, Unreadable, checked, too_large
-from data_pipeline.readers.sources import is_local
+from data_pipeline.readers.sources import seekable
 from data_pipeline.readers.whole import read_file
 
 MAX_PAGES = 20_000
@@ -25,26 +27,20 @@ _BROKEN_WORD = re.compile("[\ufffe\x02]\\s*")
 def read_pdf(span: Span, config: ReadConfig, skipped: Counter[str]) -> Iterator[Record]:
     """The file as one document, its pages joined by an empty line."""
     path = span.file.path
-    # PDFium reads a file of this machine piece by piece, so that it may be large.
-    plain = is_local(path) and path.lower().endswith(".pdf")
-    text, num_pages = text_of(path if plain else read_file(path, config), config)
+    if path.lower().endswith(tuple(COMPRESSIONS)):
+        text, num_pages = text_of(read_file(path, config), config)
+    else:  # PDFium reads it piece by piece, so that it may be larger than a document
+        with seekable(path) as file:
+            text, num_pages = text_of(file, config)
     yield Record(path, checked(text, config), metadata=json.dumps({"pages": num_pages}))
 
 
-def text_of(data: bytes | str, config: ReadConfig) -> tuple[bytes, int]:
-    """(UTF-8, number of pages) of a PDF's bytes or path.
+def text_of(data: bytes | BinaryIO, config: ReadConfig) -> tuple[bytes, int]:
+    """(UTF-8, number of pages) of a PDF.
 
     Raises:
-        Unreadable: encrypted_pdf, damaged_pdf, pdf_without_text, document_too_large, unreadable.
+        Unreadable: encrypted_pdf, damaged_pdf, pdf_without_text, document_too_large.
     """
-    if isinstance(data, str):
-        try:
-            with open(data, "rb"):
-                pass
-        except OSError as error:
-            raise Unreadable(
-                "unreadable", f"{error.strerror}; check that it may be read"
-            ) from error
     try:
         document = pypdfium2.PdfDocument(data)
     except pypdfium2.PdfiumError as error:

@@ -9,10 +9,11 @@ from data_pipeline.readers.config import ReadConfig
 from data_pipeline.readers.jsonl import read_jsonl
 from data_pipeline.readers.pdf import read_pdf
 from data_pipeline.readers.plan import ReadTask, Span
-from data_pipeline.readers.records import Record, Unreadable, failure, in_batches
+from data_pipeline.readers.records import Record, failure, in_batches
 from data_pipeline.readers.tables import read_parquet
 from data_pipeline.readers.warc import read_warc
 from data_pipeline.readers.whole import read_docstrings, read_html, read_metadata, read_text
+from nanojaxlm.errors import RetryableError
 
 Reader = Callable[[Span, ReadConfig, Counter[str]], Iterator[Record | pa.RecordBatch]]
 
@@ -53,11 +54,10 @@ class Reading:
     def _records(self, span: Span, config: ReadConfig) -> Iterator[Record | pa.RecordBatch]:
         try:
             yield from READERS[span.file.form](span, config, self.skipped)
-        except Unreadable as error:
+        except RetryableError:
+            raise
+        except Exception as error:
             yield failure(span.file.path, error)
-        except (RecursionError, MemoryError) as error:
-            what = f"{type(error).__name__} while it was read; take it out, or split it"
-            yield failure(span.file.path, Unreadable("too_complex", what))
 
 
 def read(task: ReadTask, config: ReadConfig) -> Reading:

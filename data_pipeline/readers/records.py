@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipeline.document import CODE, HTML, PROSE, READ, document_id
+from data_pipeline.listing import first_line
 from data_pipeline.readers.config import DROP, KEEP, ReadConfig
 
 BATCH_BYTES, BATCH_ROWS = 4 * 2**20, 1024  # of a batch: whichever is first
@@ -50,7 +51,11 @@ class Record(NamedTuple):
     error: str | None = None
 
 
-def failure(source: str, error: Unreadable) -> Record:
+def failure(source: str, error: Exception) -> Record:
+    """The row of a failure; what no reader foresaw is told as that, and costs no other document."""
+    if not isinstance(error, Unreadable):
+        said = f"{type(error).__name__}: {first_line(error)}; please report it, with this input"
+        error = Unreadable("reader_error", said)
     return Record(source, error=str(error))
 
 

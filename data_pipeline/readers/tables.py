@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_pipeline.document import READ, document_id
+from data_pipeline.document import READ, RECORD, SCHEMA, document_id
 from data_pipeline.listing import first_line
 from data_pipeline.readers.compression import FREE_EXPANSION
 from data_pipeline.readers.config import ReadConfig
@@ -83,9 +83,10 @@ def _is_ours(schema: pa.Schema) -> bool:
     if not all(name in schema.names for name in _OURS):
         return False
     record = schema.field("record").type
-    return isinstance(record, pa.ListType | pa.LargeListType) and pa.types.is_struct(
-        record.value_type
-    )
+    if not isinstance(record, pa.ListType | pa.LargeListType):
+        return False
+    notes, ours = record.value_type, RECORD.value_type
+    return pa.types.is_struct(notes) and {f.name for f in notes} == {f.name for f in ours}
 
 
 def _columns(schema: pa.Schema, ours: bool, config: ReadConfig) -> list[str]:
@@ -198,6 +199,9 @@ def _read_back(batch: pa.RecordBatch) -> pa.RecordBatch:
     ]
     batch = pa.RecordBatch.from_arrays(columns, schema=READ)
     batch.validate(full=True)
+    for field in SCHEMA:
+        if not field.nullable and batch[field.name].null_count:
+            raise Unreadable("damaged_parquet", f"documents of ours without {field.name}")
     return batch
 
 

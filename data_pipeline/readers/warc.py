@@ -15,7 +15,6 @@ from data_pipeline.readers.pdf import text_of
 from data_pipeline.readers.plan import Span
 from data_pipeline.readers.records import (
     Record,
-    Unreadable,
     checked,
     failure,
     iso_8601,
@@ -48,7 +47,7 @@ def read_warc(span: Span, config: ReadConfig, skipped: Counter[str]) -> Iterator
             try:
                 if (record := _document(frame, config, skipped)) is not None:
                     yield record
-            except Unreadable as error:
+            except Exception as error:
                 yield failure(frame.source, error)._replace(**_place(frame))
 
 

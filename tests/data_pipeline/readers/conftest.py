@@ -47,7 +47,7 @@ def rows_of(task: ReadTask, config: ReadConfig) -> Rows:
 
 @pytest.fixture
 def read_path() -> Callable[..., Rows]:
-    """read_path(path, form=None, **config): the rows of a file, checked to be what READ promises."""
+    """read_path(path, form=None, **config): a file's rows, checked to be what READ promises."""
 
     def read_one(path: Path | str, form: str | None = None, **config: Any) -> Rows:
         path = str(path)

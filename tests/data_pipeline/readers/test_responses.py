@@ -60,15 +60,13 @@ def test_bare_deflate_and_two_codings():
 
 @pytest.mark.parametrize("header", ["gzip", "deflate", "br", "zstd"])
 def test_what_the_crawler_took_off_already_is_passed_on(header):
-    response = response_of(
-        message(BODY, Content_Encoding=header, Transfer_Encoding="chunked")
-    )
+    response = response_of(message(BODY, Content_Encoding=header, Transfer_Encoding="chunked"))
     assert decoded(response, LIMIT) == BODY
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
 def test_a_bomb_is_left_at_the_limit(coding):
-    body = ENCODERS[coding](bytes(50_000_000))
+    body = ENCODERS[coding](bytes(20_000_000))
     with pytest.raises(Unreadable, match="document_too_large"):
         decoded(response_of(message(body, Content_Encoding=coding)), LIMIT)
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import zlib
 from pathlib import Path
 
@@ -161,6 +162,40 @@ def test_a_broken_gzip_member_costs_only_its_record(write, read_path, tmp_path, 
     assert texts(rows) == [i for i in range(40) if i != 20]
     assert rows.reasons and set(rows.reasons) <= {"damaged_gzip", "damaged_warc"}
     assert len(rows.reasons) <= 2
+
+
+def test_a_wrong_checksum_costs_the_record_that_it_is_of(write, read_path):
+    written = pages(5)
+    members = [bytearray(gzip.compress(record)) for record in written]
+    members[2][-6] ^= 1
+    path = write([])
+    path.write_bytes(b"".join(members))
+    rows = read_path(path)
+    assert texts(rows) == [0, 1, 3, 4] and rows.reasons == ["damaged_gzip"]
+
+
+@pytest.mark.parametrize("name", ["a.warc", "a.warc.gz"])
+def test_no_damage_takes_a_record_away_in_silence(tmp_path, read_path, name):
+    rng = random.Random(name)
+    compress = gzip.compress if name.endswith("gz") else bytes
+    whole = b"".join(compress(record) for record in pages(12))
+    path = tmp_path / name
+    for _ in range(150):
+        data, at = bytearray(whole), rng.randrange(len(whole))
+        damage = rng.choice(["flip", "cut", "double", "overwrite"])
+        if damage == "flip":
+            data[at] ^= 1 << rng.randrange(8)
+        elif damage == "cut":
+            del data[at : at + rng.randint(1, 200)]  # less than a record
+        elif damage == "double":
+            data[at:at] = data[at : at + rng.randint(1, 300)]
+        else:
+            data[at : at + 20] = rng.randbytes(20)
+        path.write_bytes(data)
+        rows = read_path(path)
+        if len(rows.texts) < 12:
+            assert rows.reasons or sum(rows.skipped.values()), (damage, at)
+        assert len(rows.texts) >= 8, (damage, at)
 
 
 def test_a_file_that_ends_too_early_is_told(write, read_path, tmp_path):

@@ -76,7 +76,7 @@ def test_overrides_of_the_direction_drop_the_text_unless_the_config_says_otherwi
 
 
 def test_what_arabic_and_hebrew_need_stays(tmp_path, read_path):
-    text = "\u202bשלום\u202c \u2067مرحبا\u2069 \u200fx\n"
+    text = "\u202bשלום\u202c \u2067مرحبا\u2069 \u200fx\n"  # noqa: RUF001
     (tmp_path / "a.txt").write_text(text, encoding="utf-8")
     assert read_path(tmp_path / "a.txt").texts == [text]
 
