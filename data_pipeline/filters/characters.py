@@ -31,7 +31,7 @@ QUOTE, PUNCTUATION, HYPHEN = np.uint8(8), np.uint8(16), np.uint8(32)
 CURRENCY = np.uint8(64)
 
 _PUNCTUATION = "…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،۔؛٪"
-_QUOTES = "'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉〈〉⟦⟧"
+_QUOTES = "'\",”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉〈〉⟦⟧"
 _CURRENCIES = "$£€¥฿₽﷼₴₠₡₢₣₤₥₦₧₨₩₪₫₭₮₯₰₱₲₳₵₶₷₸₹₺₻₼₾₿"
 _UNCASED = (  # Ethiopic, Bengali, Hebrew, Persian, Sinhala, Devanagari, …, Kana, Han
     (0x1200, 0x137F), (0x0980, 0x09FF), (0x0591, 0x05F4), (0xFB1D, 0xFB4F), (0x0620, 0x064A),

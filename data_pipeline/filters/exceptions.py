@@ -84,15 +84,15 @@ class Table:
 class Tables:
     """cuts: words to be cut after first_cut and second_cut bytes (0 = not again).
 
-    joined: a word and the dot or apostrophe at its edge that are one word; around_slash: two words
-    and the slash between; pairs, triples: marks that are one word.
+    joined: a word and the dot or apostrophe at its edge that are one word; around_mark: two words
+    and the mark between; pairs, triples: marks that are one word.
     """
 
     cuts: Table
     first_cut: np.ndarray
     second_cut: np.ndarray
     joined: Table
-    around_slash: Table
+    around_mark: Table
     pairs: Table
     triples: Table
 
@@ -136,7 +136,7 @@ def _contractions() -> dict[str, tuple[str, ...]]:
     cuts += [tuple(pieces.split("|")) for pieces in _OTHER_CUTS.split()]
     for hour in range(1, 13):
         cuts += [(str(hour), half) for half in ("am", "pm", "a.m.", "p.m.")]
-    found = {"y'all": ("y'", "all"), "y’all": ("y’", "all"), "yall": ("y", "all")}
+    found: dict[str, tuple[str, ...]] = {"y'all": ("y'", "all"), "y’all": ("y’", "all"), "yall": ("y", "all")}
     for pieces in cuts:
         for first in (pieces[0], pieces[0][0].upper() + pieces[0][1:]):
             for mark in ("'", "’"):
@@ -160,7 +160,7 @@ def tables() -> Tables:
         np.array(first),
         np.array(second),
         Table([hash_of(word) for word in edged]),
-        Table([hash_of(word) for word in ("and/or", "w/o")]),
+        Table([hash_of(word) for word in ("and/or", "w/o", "Ph.D.")]),
         Table([hash_of(pair) for pair in _PAIRS.split()]),
         Table([hash_of(triple) for triple in _TRIPLES.split()]),
     )

@@ -31,6 +31,7 @@ from data_pipeline.filters.characters import (
 )
 from data_pipeline.filters.joined import Joined
 
+_WITHIN = np.frombuffer(b"/.", np.uint8)  # "and/or", "Ph.D."
 _APOSTROPHES = np.array([ord("'"), 0x2019])
 _LETTERS_S = np.array([ord("s"), ord("S")], np.uint8)
 _URL = re.compile(exceptions.URL)
@@ -89,12 +90,14 @@ class Words:
         first = data[self.starts]
         apostrophe = ((first == ord("'")) & (sizes == 1)) | ((first == 0xE2) & (sizes == 3))
         edge = apostrophe | ((first == ord(".")) & (sizes == 1))
-        joints = [self._join(np.flatnonzero(touching & edge[1:]), 2, rules.joined)]
+        words = np.flatnonzero(touching & edge[1:])
+        degree = (data[self.starts[words] - 1] == 0xB0) & (data[self.starts[words] - 2] == 0xC2)
+        joints = [self._join(words[~degree], 2, rules.joined)]
         joints += [self._join(np.flatnonzero(touching & apostrophe[:-1]), 2, rules.joined)]
-        slash = np.flatnonzero((first == ord("/")) & (sizes == 1)) - 1
+        slash = np.flatnonzero(np.isin(first, _WITHIN) & (sizes == 1)) - 1
         slash = slash[(slash >= 0) & (slash + 2 < len(sizes))]
         slash = slash[touching[slash] & touching[slash + 1]]
-        slash = self._join(slash, 3, rules.around_slash)
+        slash = self._join(slash, 3, rules.around_mark)
         joints += [slash, slash + 1]
         single = touching & (sizes[1:] == 1) & (sizes[:-1] == 1)
         pairs = np.flatnonzero(single)
@@ -156,7 +159,7 @@ class _Marks:
         prefix, suffix = self._prefixes(), self._suffixes()
         self._spread(is_start, self.at[prefix], (self.at + self.size)[prefix])
         self._spread(is_start, self.at[suffix], self.ends[suffix])
-        infix = self._infixes() & ~prefix & ~suffix
+        infix = self._infixes(prefix, suffix) & ~prefix & ~suffix
         infix &= (self.before & SPACE) == 0
         infix[self._in_urls(infix, prefix, suffix)] = False
         self._spread(is_start, self.at[infix], (self.at + self.size)[infix])
@@ -165,16 +168,19 @@ class _Marks:
         is_start[starts] = True
         is_start[ends[(self._joined.classes[ends] & SPACE) == 0]] = True
 
-    def _bits_before(self) -> np.ndarray:
-        """Bits of the mark that stands right before each, 0 where there is none."""
-        bits = np.zeros(len(self.at), np.uint8)
-        touching = np.flatnonzero(self.touches_next[:-1]) if len(bits) else np.zeros(0, np.int64)
+    def _bits_before(self, peeled: np.ndarray | None = None) -> np.ndarray:
+        """Bits of the mark that stands right before each and is not peeled, else 0."""
+        bits = np.zeros_like(self.bits)
+        touching = np.flatnonzero(self.touches_next[:-1])
         bits[touching + 1] = self.bits[touching]
+        if peeled is not None:
+            bits[1:][peeled[:-1]] = 0
         return bits
 
-    def _bits_after(self) -> np.ndarray:
-        bits = np.zeros(len(self.at), np.uint8)
-        touching = np.flatnonzero(self.touches_next[:-1]) if len(bits) else np.zeros(0, np.int64)
+    def _bits_after(self, peeled: np.ndarray) -> np.ndarray:
+        """As `_bits_before`, of the mark right behind."""
+        bits = np.zeros_like(self.bits)
+        touching = np.flatnonzero(self.touches_next[:-1] & ~peeled[1:])
         bits[touching] = self.bits[touching + 1]
         return bits
 
@@ -191,20 +197,23 @@ class _Marks:
         may = (self.bits & SUFFIX) != 0
         digit = (self.before & DIGIT) != 0
         may |= digit & (((self.bits & CURRENCY) != 0) | np.isin(self.code, [ord("+"), ord("%")]))
-        before = self.at - 1
+        data, before = self._joined.data, self.at - 1
         for _ in range(3):
-            before -= (self._joined.data[before] & 0xC0) == 0x80
+            before -= (data[before] & 0xC0) == 0x80
         two = (self.before & self._joined.classes[before - 1] & UPPER) != 0
-        dot = digit | ((self.before & LOWER) != 0) | two
+        degree = (data[self.at - 2] == 0xB0) & (data[self.at - 3] == 0xC2)
+        degree &= np.isin(self.byte_before, np.frombuffer(b"FfCcKk", np.uint8))
+        squared = (self.byte_before == 0xB2) & (data[self.at - 2] == 0xC2)
+        dot = degree | squared | digit | ((self.before & LOWER) != 0) | two
         dot |= (self._bits_before() & (PUNCTUATION | QUOTE)) != 0
-        dot |= np.isin(self.byte_before, np.frombuffer(b"%-+", np.uint8))
+        dot |= np.isin(self.byte_before, np.frombuffer(b"%-+|", np.uint8))
         may |= self.single_dot & dot
         last = ~self.touches_next
         at_end = (self.after_ends & SPACE) != 0
         return _reached(may[::-1], last[::-1], at_end[::-1])[::-1]
 
-    def _infixes(self) -> np.ndarray:
-        """bool [M]: splits a word within."""
+    def _infixes(self, prefix: np.ndarray, suffix: np.ndarray) -> np.ndarray:
+        """bool [M]: splits a word within; it does not look at what was peeled off."""
         before, after, code = self.before, self.after, self.code
         letter, to_letter = (before & CASED) != 0, (after & CASED) != 0
         digit = (before & DIGIT) != 0
@@ -214,8 +223,8 @@ class _Marks:
         sign = np.isin(code, np.frombuffer(b"+-*^", np.uint8)) & (self.size == 1)
         byte_after = self._joined.data[np.minimum(self.at + 1, len(self._joined.data) - 1)]
         split |= sign & digit & (((after & DIGIT) != 0) | (byte_after == ord("-")))
-        low = ((before & LOWER) != 0) | ((self._bits_before() & QUOTE) != 0)
-        high = ((after & UPPER) != 0) | ((self._bits_after() & QUOTE) != 0)
+        low = ((before & LOWER) != 0) | ((self._bits_before(prefix) & QUOTE) != 0)
+        high = ((after & UPPER) != 0) | ((self._bits_after(suffix) & QUOTE) != 0)
         split |= self.single_dot & low & high
         split |= (code == ord(",")) & letter & to_letter
         relation = np.isin(code, np.frombuffer(b":<>=/", np.uint8))
