@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ from daft import DataFrame, DataType, Expression, Series, col, lit
 from daft.exceptions import DaftCoreException, DaftTransientError
 from daft.recordbatch import MicroPartition
 
-from nanojaxlm.errors import RetryableError
+from nanojaxlm.errors import RetryableError, UserError
 
 __all__ = [
     "DaftCoreException",
@@ -67,13 +68,17 @@ class Tasks:
         workers: processes at work at once; 0 = this one, one item after the other.
         ray: address of a Ray cluster ("auto": the one of this machine); None = this machine's
             processes. Folders that tasks name must be visible to every worker.
+
+    Raises:
+        UserError: ray is not installed.
+        RetryableError: no cluster answers.
     """
 
     def __init__(self, workers: int = 0, ray: str | None = None):
         self.workers, self.ray = workers, ray
         self._pool: ProcessPoolExecutor | None = None
         if ray is not None:
-            daft.set_runner_ray(address=ray, noop_if_initialized=True)
+            _connect(ray)
 
     def __enter__(self) -> "Tasks":
         return self
@@ -130,6 +135,24 @@ class Tasks:
         run = _worker(self.workers)(function).run
         for row in frame.select(run(col("item")).alias("result")).iter_rows():
             yield row["result"]
+
+
+def _connect(address: str) -> None:
+    try:
+        host, _, port = address.rpartition(":")
+        if host and "/" not in host:  # Ray itself would look for it for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
+        daft.set_runner_ray(address=address, noop_if_initialized=True)
+    except ImportError as error:
+        raise UserError(
+            "--ray needs the package ray: pip install 'nanojaxlm[distributed]', here and on every "
+            "machine of the cluster"
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RetryableError(
+            f"--ray={address}: no Ray cluster answers ({str(error).strip().splitlines()[0]}); "
+            "start one (launch/ray_cluster.yaml), then run the same command again"
+        ) from error
 
 
 def _begin_worker() -> None:

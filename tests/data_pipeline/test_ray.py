@@ -1,7 +1,7 @@
 """A real Ray cluster of two workers, started as launch/ray_cluster.yaml starts it on machines."""
 
-import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.engine import daft
+pytest.importorskip("ray", reason="the extra `distributed` is not installed")
+yaml = pytest.importorskip("yaml", reason="the extra `distributed` is not installed")
 
 ROOT = Path(__file__).parents[2]
-ray_is_there = pytest.importorskip("ray", reason="the extra `distributed` is not installed")
 RAY = Path(sys.executable).with_name("ray")
 
 
@@ -48,4 +48,50 @@ def cluster(tmp_path_factory):
         yield f"127.0.0.1:{port}"
     finally:
         subprocess.run([str(RAY), "stop", "--force"], capture_output=True, check=False)
-        subprocess.run(["rm", "-rf", str(folder)], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def curate(corpus: Path, output: Path, *arguments: str) -> dict[str, bytes]:
+    """Runs the command; every file that it made but for times."""
+    command = [
+        *(sys.executable, "-m", "data_pipeline.main", "--config=configs/curation/quickstart.py"),
+        *(f"--input={corpus}", f"--output={output}", "--config.tokenizer.vocab_size=400"),
+    ]
+    done = subprocess.run(
+        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {
+        str(path.relative_to(output)): path.read_bytes()
+        for path in sorted(output.rglob("*"))
+        if path.is_file()
+        and "stages" not in path.relative_to(output).parts
+        and path.name not in ("report.json", "report.html", "manifest.json")
+    }
+
+
+@pytest.mark.slow
+def test_the_same_config_gives_the_same_bytes_on_ray_with_two_workers(
+    cluster, tmp_path, make_prose
+):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for i in range(40):
+        (corpus / f"{i:02d}.txt").write_text(make_prose(i, 300))
+    (corpus / "copy.txt").write_text(make_prose(3, 300).upper())
+    (corpus / "page.html").write_text(f"<html><body><p>{make_prose(300)}</p></body></html>")
+    here = curate(corpus, tmp_path / "here", "--workers=1")
+    there = curate(
+        corpus, tmp_path / "there", "--workers=2", f"--ray={cluster}", "--part_megabytes=0.1"
+    )
+    assert len(list((tmp_path / "there").glob("stages/read-*/part-*.parquet"))) > 2
+    assert here == there
+
+
+def test_the_cluster_file_is_one_that_ray_accepts():
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = yaml.safe_load((ROOT / "launch" / "ray_cluster.yaml").read_text())
+    validate_config(prepare_config(config))
+    assert "--num-cpus=0" in config["head_start_ray_commands"][-1]
+    assert config["min_workers"] == len(config["provider"]["worker_ips"]) == 2
