@@ -4,7 +4,21 @@
     for batch in read(tasks[0], ReadConfig()): ...      # document.READ
 
 Nothing that an input holds stops the reading: what cannot become a document is a row with an
-error, "reason: what, where, how to mend".
+error, "reason: what, where, how to mend". The reasons:
+
+    unreadable            the file is gone, or may not be read
+    empty                 no text but blanks
+    document_too_large    a text, line, page or record above max_document_bytes
+    expansion_limit       a compressed file, or rows of a table, that may be a bomb
+    damaged_gzip, _bz2, _xz, _zstd, _warc, _http, _parquet, _pdf
+    not_utf8 (not_ENCODING), unknown_encoding, lone_surrogate, nul_byte, bidi_override
+    not_json, no_text_field
+    encrypted_pdf, pdf_without_text
+    reader_error          what no reader foresaw: a mistake of ours
+
+A document's source is the path or URL of its file, and the place in it: of .jsonl :BYTE where the
+line begins, of .parquet :ROW, of a crawl :BYTE of its record (of .gz that of the gzip member, as
+CDX indexes have it). It does not depend on how the files are shared out, nor does its id.
 """
 
 from data_pipeline.readers.config import ReadConfig

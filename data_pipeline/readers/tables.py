@@ -2,7 +2,8 @@
 
 A document's source is path:ROW, the row in the file. The rows that are decoded at once are chosen
 by what the file says of itself, so that large texts, and columns whose dictionary repeats one,
-stay within bounds.
+stay within bounds. Arrow decodes a page as a whole, though: mostly 1 MiB, but of a table that was
+written with texts of a MiB each a page may be hundreds, and then the reader takes as much.
 """
 
 from collections import Counter
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_pipeline.document import READ, RECORD, SCHEMA, document_id
+from data_pipeline.document import PROSE, READ, RECORD, SCHEMA, document_id
 from data_pipeline.listing import first_line
 from data_pipeline.readers.compression import FREE_EXPANSION
 from data_pipeline.readers.config import ReadConfig
@@ -29,12 +30,12 @@ from data_pipeline.readers.records import (
     is_suspect,
     printable,
     properties,
-    too_large,
 )
 from data_pipeline.readers.sources import seekable
 
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 _WORST_BYTES = 32 * 2**20  # of a batch in which every row is the largest text
+_MAX_DICTIONARY = 2**30  # bytes of what is held in memory while a row group is read
 _OURS = ("id", "text", "source", "kind", "record")
 
 
@@ -124,8 +125,11 @@ def _rows_at_once(file: BinaryIO, group: Any, columns: list[str], config: ReadCo
         dictionaries += _dictionary_bytes(file, column)
     if expanded > max(FREE_EXPANSION, config.max_expansion * packed):
         raise _expansion(config)
-    if dictionaries > 3 * config.max_document_bytes:
-        raise too_large(dictionaries, config)
+    if dictionaries > _MAX_DICTIONARY:
+        raise Unreadable(
+            "document_too_large",
+            f"a dictionary of {dictionaries} bytes; write the table again without dictionaries",
+        )
     mean = max(expanded // max(group.num_rows, 1), 1)
     # Every row may be the largest text of its dictionary.
     return max(min(BATCH_ROWS, BATCH_BYTES // mean, _WORST_BYTES // max(dictionaries, 1)), 1)
@@ -213,10 +217,14 @@ def _documents(
     if not _all_good(texts, config):
         yield from _one_by_one(batch, path, rows, config)
         return
-    others = batch.drop_columns([config.text_column]).to_pylist()
-    kinds, urls, timestamps, metadata = zip(
-        *(properties(row, config) for row in others), strict=True
-    )
+    others = batch.drop_columns([config.text_column])
+    if others.num_columns:
+        kinds, urls, timestamps, metadata = zip(
+            *(properties(row, config) for row in others.to_pylist()), strict=True
+        )
+    else:
+        kinds = [PROSE] * len(batch)
+        urls = timestamps = metadata = [None] * len(batch)
     path = printable(path)
     sources = [f"{path}:{row}" for row in rows]
     values = (

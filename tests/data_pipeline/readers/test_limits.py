@@ -6,6 +6,8 @@ import sys
 import zlib
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 pytestmark = [
@@ -99,7 +101,20 @@ def test_documents_at_the_limit_fit(tmp_path):
 
 def test_a_bomb_of_a_hundred_gigabytes_is_left_soon(tmp_path):
     member = zlib.compressobj(9, wbits=31)
-    packed = b"".join(member.compress(b"\n" * 2**24) for _ in range(64)) + member.flush()
+    packed = b"".join(member.compress(b"\n" * 2**20) for _ in range(128)) + member.flush()
     path = tmp_path / "a.jsonl.gz"
-    path.write_bytes(packed * 100)  # a GiB a member
+    path.write_bytes(packed * 800)  # 128 MiB a member
     assert measure(path)["reasons"] == ["expansion_limit"]
+
+
+@pytest.mark.parametrize("use_dictionary", [True, False])
+def test_a_large_row_group_is_read_piece_by_piece(tmp_path, use_dictionary):
+    words = [f"{zlib.crc32(b'%d' % i):x}" for i in range(20_000)]
+    texts = [f"{i} " + " ".join(words[i % 97 :: 17]) for i in range(25_000)]
+    path = tmp_path / "a.parquet"
+    pq.write_table(
+        pa.table({"text": texts}), path, row_group_size=10**9, use_dictionary=use_dictionary
+    )
+    assert pq.ParquetFile(path).metadata.row_group(0).total_byte_size > 2e8
+    found = measure(path)
+    assert found["reasons"] == [] and found["documents"] == len(texts)
