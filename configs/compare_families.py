@@ -24,7 +24,6 @@ import dataclasses
 import gzip
 import json
 import math
-import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -33,11 +32,11 @@ from typing import Any
 
 import jax
 import numpy as np
-import sentencepiece
 from absl import flags
 from rich.console import Console
 
-from data_pipeline.tokenize import TokenizerConfig, encode, flat, train_tokenizer
+from data_pipeline.encoder import Encoder
+from data_pipeline.tokenize import TokenizerConfig, train_tokenizer
 from nanojaxlm.checkpoint import CheckpointConfig
 from nanojaxlm.config import Config, EvaluationConfig, TrainingConfig
 from nanojaxlm.data.input import DataConfig
@@ -299,21 +298,18 @@ def make_store(texts: Sequence[str], held_out: Sequence[str], path: Path) -> str
             "train": [document[:cut] for document, cut in zip(documents, cuts, strict=True)],
             "validation": [document[cut:] for document, cut in zip(documents, cuts, strict=True)],
         }
-    num_threads = os.cpu_count() or 1
     tokenizer_config = TokenizerConfig(vocab_size=VOCAB_SIZE.value, sample_megabytes=8.0)
     try:
-        model = train_tokenizer(iter(splits["train"]), tokenizer_config, num_threads)
+        model = train_tokenizer(iter(splits["train"]), tokenizer_config)
     except UserError as error:  # it names the field of the curation's config
         flag = str(error).replace("--config.tokenizer.", "--").replace("config.tokenizer.", "--")
         raise UserError(flag) from None
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    encoder = Encoder(model)
     sources = [*texts, *held_out]
     with StoreWriter(str(path), tokenizer=model, sources=sources, curation={}) as writer:
         for split, documents in splits.items():
-            ids, _ = encode(processor, documents, num_threads)
-            tokens, lengths = flat(ids)
-            num_bytes = sum(len(document.encode()) for document in documents)
-            writer.write(split, tokens, lengths, num_bytes)
+            encoded = encoder.encode(documents)
+            writer.write(split, encoded.tokens, encoded.lengths, int(encoded.num_bytes.sum()))
         writer.finish()
     return str(path)
 

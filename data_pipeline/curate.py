@@ -15,6 +15,7 @@ from rich.console import Console
 
 from data_pipeline import ledger, mix, report, store, tokenize
 from data_pipeline.config import CurationConfig
+from data_pipeline.encoder import Encoder
 from data_pipeline.engine import DaftCoreException, Tasks
 from data_pipeline.execute import Runner, StageResult
 from data_pipeline.listing import PYTHON, Listing, list_inputs, why
@@ -181,9 +182,10 @@ class _Run:
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Mixes, trains and stores; a repeated run writes documents and store again whole."""
         config, tasks = self.config, self.runner.tasks
-        mixed = mix.mix(parts, config.mix, _made(self._folder("mix")), tasks)
+        folder = _made(self._folder("mix"))
+        mixed = mix.mix(parts, config.mix, folder, tasks)
         if config.tokenizer is None:
-            return store.write_documents(mixed, self.output), None
+            return store.write_documents(mixed, self.output, folder, tasks), None
         encoder = self._encoder(mixed, config.tokenizer)
         start, folder = time.perf_counter(), _made(self._folder(store.STAGE))
         stored = store.write_store(
@@ -201,12 +203,11 @@ class _Run:
         report.print_stage(self.console, result)
         return stored["kept"], report.tokenizer_record(encoder.vocab_size, stored)
 
-    def _encoder(self, mixed: mix.Mixed, config: tokenize.TokenizerConfig) -> tokenize.Encoder:
+    def _encoder(self, mixed: mix.Mixed, config: tokenize.TokenizerConfig) -> Encoder:
         path = _made(self._folder("tokenizer")) / store.TOKENIZER
         if not path.is_file():
             start = time.perf_counter()
-            cores = len(os.sched_getaffinity(0))
-            encoder = tokenize.make_encoder(mixed.train_texts(), config, cores)
+            encoder = tokenize.make_encoder(mixed.train_texts(), config)
             partial = path.with_name(path.name + ".partial")
             partial.write_bytes(encoder.model)
             partial.replace(path)
@@ -214,7 +215,7 @@ class _Run:
                 f"tokenizer: {encoder.vocab_size:,} pieces, in {time.perf_counter() - start:.1f} s",
                 highlight=False,
             )
-        return tokenize.Encoder(path.read_bytes(), require_lossless=config.model is None)
+        return Encoder(path.read_bytes(), config.drops_lossy)
 
     def _forget_others(self) -> None:
         """Stages of other configs go: what is left is what this one needs to go on from."""

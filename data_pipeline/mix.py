@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data_pipeline.buckets import ORDER, TOP, Buckets, write_sorted
+from data_pipeline.buckets import ORDER, TOP, Buckets, num_buckets_for, write_sorted
 from data_pipeline.document import SCHEMA, Verdicts, text_bytes
 from data_pipeline.engine import Tasks
 from data_pipeline.parts import write_json
@@ -25,8 +25,8 @@ from nanojaxlm.errors import UserError
 
 SPLITS = ("train", "validation")
 SINGLE_DOCUMENT_RATE = 0.1  # at least so much of a single document is held out
-BUCKET_BYTES = 32 * 2**20  # of text; a bucket is in memory whole
-_FILE_BYTES = 128 * 2**20  # of text; what a worker sorts at once
+BUCKET_BYTES = 64 * 2**20  # of text, at most; a bucket is in memory whole
+_FILE_BYTES = 64 * 2**20  # of text; what a worker sorts at once
 SPLIT, COPY = "split", "copy"
 _PLACED = (
     SCHEMA.append(pa.field(ORDER, pa.uint64()))
@@ -65,14 +65,22 @@ class MixConfig:
                 f"validation_rate must be above 0 and below 1, got {self.validation_rate}"
             )
 
+    @property
+    def limit(self) -> int:
+        """A document whose split hash is below is held out."""
+        return int(self.validation_rate * TOP)
+
     def copies(self, text: str, source: str) -> tuple[int, float]:
-        """How often a document is trained on, and the weight that says so."""
+        """How often a document is stored, once at most if held out, and the weight that says so."""
         weight = next(
             (w.weight for w in self.weights if fnmatch.fnmatchcase(source, w.pattern)), 1.0
         )
         whole, part = divmod(weight, 1)
         drawn = part > 0 and _hashes(text, [self.seed, "weight"])[0] < part * TOP
-        return int(whole) + drawn, weight
+        copies = int(whole) + drawn
+        if copies > 1 and split_and_order(text, self.seed)[0] < self.limit:
+            copies = 1
+        return copies, weight
 
 
 class Weights:
@@ -113,22 +121,39 @@ class Mixed:
     buckets: Buckets
     limit: int
 
-    def read(self, bucket: int) -> tuple[pa.Table, np.ndarray]:
-        """Documents of SCHEMA in their order, and which of them are for validation: bool [N]."""
-        table = self.buckets.read(bucket)
-        held_out = table[SPLIT].to_numpy() < np.uint64(min(self.limit, TOP - 1))
-        once = ~held_out | (table[COPY].to_numpy() == 0)
-        return table.filter(pa.array(once)).select(SCHEMA.names), held_out[once]
+    @property
+    def num_buckets(self) -> int:
+        return self.buckets.num_buckets
+
+    def read(self, bucket: int) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+        """The documents of a bucket in their order, less than 64 MB of text.
+
+        Returns:
+            Documents of SCHEMA; held_out, bool [N]: for validation; again, bool [N]: a copy of one
+            that has its first place elsewhere.
+        """
+        return self._read(bucket, SCHEMA.names)
 
     def train_texts(self) -> Iterator[str]:
         """The texts to train on, in their order."""
-        for bucket in range(self.buckets.num_buckets):
-            table, held_out = self.read(bucket)
-            yield from table["text"].filter(pa.array(~held_out)).to_pylist()
+        for bucket in range(self.num_buckets):
+            table, held_out, _ = self._read(bucket, ["text"])
+            for batch in table.filter(pa.array(~held_out)).to_batches(max_chunksize=256):
+                yield from batch["text"].to_pylist()
+
+    def _read(self, bucket: int, columns: list[str]) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+        table = self.buckets.read(bucket, [*columns, SPLIT, COPY])
+        held_out = table[SPLIT].to_numpy() < np.uint64(min(self.limit, TOP - 1))
+        again = table[COPY].to_numpy() > 0
+        stay = ~(held_out & again)
+        table = table.select(columns)
+        if not stay.all():
+            table = table.filter(pa.array(stay)).combine_chunks()
+        return table, held_out[stay], again[stay]
 
 
 def mix(parts: Sequence[Documents], config: MixConfig, folder: Path, tasks: Tasks) -> Mixed:
-    """Gives every document its place; writes folder/PART.placed.parquet.
+    """Gives every document its place; writes folder/PART-000.placed.arrow …
 
     Where no document falls below validation_rate, the one nearest to it is held out. A single
     document is cut at a line: its end is held out, a tenth of it at least.
@@ -141,10 +166,10 @@ def mix(parts: Sequence[Documents], config: MixConfig, folder: Path, tasks: Task
     else:
         placed = tasks.map(partial(_place, config, folder), list(parts))
     lowest = min(place["lowest"] for place in placed if place["lowest"] is not None)
-    limit = max(int(config.validation_rate * TOP), lowest + 1)
-    num_buckets = -(-sum(place["bytes"] for place in placed) // BUCKET_BYTES)
-    files = tuple(Path(file) for place in placed for file in place["files"])
-    return Mixed(Buckets(files, max(1, num_buckets)), limit)
+    num_bytes = sum(place["bytes"] for place in placed)
+    files = tuple(folder / name for place in placed for name in place["files"])
+    buckets = Buckets(files, num_buckets_for(num_bytes, BUCKET_BYTES))
+    return Mixed(buckets, max(config.limit, lowest + 1))
 
 
 def _place(config: MixConfig, folder: Path, part: Documents) -> dict[str, Any]:
@@ -152,43 +177,52 @@ def _place(config: MixConfig, folder: Path, part: Documents) -> dict[str, Any]:
     told = folder / f"{part.name}.placed.json"
     if told.is_file():
         return json.loads(told.read_text())
-    limit = int(config.validation_rate * TOP)
     files: list[str] = []
     waiting: list[pa.Table] = []
     lowest, num_bytes, waiting_bytes = None, 0, 0
 
     def write() -> None:
         nonlocal waiting_bytes
-        files.append(str(folder / f"{part.name}-{len(files):03d}.placed.parquet"))
-        write_sorted(pa.concat_tables([_PLACED.empty_table(), *waiting]), Path(files[-1]))
+        files.append(f"{part.name}-{len(files):03d}.placed.arrow")
+        write_sorted(pa.concat_tables([_PLACED.empty_table(), *waiting]), folder / files[-1])
         waiting.clear()
         waiting_bytes = 0
 
     for batch in part.batches():
-        texts, sources = batch["text"].to_pylist(), batch["source"].to_pylist()
-        rows, orders, splits, copies = [], [], [], []
-        for row, (text, source) in enumerate(zip(texts, sources, strict=True)):
-            split, order = split_and_order(text, config.seed)
-            lowest = split if lowest is None else min(lowest, split)
-            num = config.copies(text, source)[0] if config.weights and split >= limit else 1
-            for copy in range(num):
-                rows.append(row)
-                orders.append(order if not copy else _hashes(text, [config.seed, copy])[1])
-                splits.append(split)
-                copies.append(copy)
-        table = pa.Table.from_batches([batch]).take(pa.array(rows, pa.int64()))
-        for name, values in ((ORDER, orders), (SPLIT, splits), (COPY, copies)):
-            field = _PLACED.field(name)
-            table = table.append_column(field, pa.array(values, field.type))
-        waiting.append(table)
-        num_bytes, waiting_bytes = num_bytes + text_bytes(table), waiting_bytes + text_bytes(table)
-        if waiting_bytes > _FILE_BYTES:
+        table, splits = _places(config, batch)
+        lowest = min(splits) if lowest is None else min(lowest, *splits)
+        size = text_bytes(table)
+        if waiting and waiting_bytes + size > _FILE_BYTES:
             write()
+        waiting.append(table)
+        num_bytes, waiting_bytes = num_bytes + size, waiting_bytes + size
     if waiting or not files:
         write()
     result = {"files": files, "lowest": lowest, "bytes": num_bytes}
     write_json(result, told)
     return result
+
+
+def _places(config: MixConfig, batch: pa.RecordBatch) -> tuple[pa.Table, list[int]]:
+    """The documents of a batch as often as they are wanted, with their places; their splits."""
+    texts, sources = batch["text"].to_pylist(), batch["source"].to_pylist()
+    rows, orders, copies = [], [], []
+    splits = []
+    for row, (text, source) in enumerate(zip(texts, sources, strict=True)):
+        split, order = split_and_order(text, config.seed)
+        splits.append(split)
+        for copy in range(config.copies(text, source)[0] if config.weights else 1):
+            rows.append(row)
+            orders.append(order if not copy else _hashes(text, [config.seed, copy])[1])
+            copies.append(copy)
+    table = pa.Table.from_batches([batch.select(SCHEMA.names)])
+    if rows != list(range(len(batch))):
+        table = table.take(pa.array(rows, pa.int64()))
+    columns = ((ORDER, orders), (SPLIT, [splits[row] for row in rows]), (COPY, copies))
+    for name, values in columns:
+        field = _PLACED.field(name)
+        table = table.append_column(field, pa.array(values, field.type))
+    return table, splits
 
 
 def _cut(part: Documents, config: MixConfig, folder: Path) -> dict[str, Any]:
@@ -208,6 +242,6 @@ def _cut(part: Documents, config: MixConfig, folder: Path) -> dict[str, Any]:
         | {"id": f"{document['id']}-{name}", "text": piece, ORDER: i, SPLIT: split, COPY: 0}
         for i, (name, piece, split) in enumerate(pieces)
     ]
-    path = folder / f"{part.name}.placed.parquet"
-    write_sorted(pa.Table.from_pylist(rows, _PLACED), path)
-    return {"files": [str(path)], "lowest": 0, "bytes": len(text.encode())}
+    name = f"{part.name}.placed.arrow"
+    write_sorted(pa.Table.from_pylist(rows, _PLACED), folder / name)
+    return {"files": [name], "lowest": 0, "bytes": len(text.encode())}

@@ -1,12 +1,14 @@
 """The shuffled documents as files and, by a tokenizer, as a token store.
 
-Worker processes encode one stretch of the shuffle each; one writer puts them in order. So the bytes
-depend neither on how many workers there are nor on the parts that the documents came from.
+Worker processes write the documents of one bucket of the shuffle each, and its tokens; one writer
+puts the tokens in order. A bucket depends on the documents alone, so that the bytes depend neither
+on how many workers there are nor on the parts that the documents came from.
 """
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at import, so a type checker cannot see them)
 
+import contextlib
 import json
 import os
 import shutil
@@ -23,72 +25,42 @@ import pyarrow.parquet as pq
 
 from data_pipeline import tally
 from data_pipeline.document import SCHEMA, Verdicts, text_bytes
+from data_pipeline.encoder import Encoded, Encoder
 from data_pipeline.engine import Tasks
 from data_pipeline.mix import SPLITS, Mixed
-from data_pipeline.parts import PartFile, rebatch, write_json
+from data_pipeline.parts import PartFile, write_json
 from data_pipeline.samples import Samples, merge_samples
 from data_pipeline.stage import Judged
-from data_pipeline.tokenize import Encoder
 from nanojaxlm.errors import UserError
 from nanojaxlm.token_store import StoreWriter
 
 TOKENIZER, STAGE = "tokenizer.model", "tokenize"
-_FILE_BYTES = 2**28  # of text in a file of documents/
-# num_bytes: UTF-8 bytes that a document's tokens stand for.
-_ENCODED = (
-    SCHEMA.append(pa.field("held_out", pa.bool_()))
-    .append(pa.field("tokens", pa.large_list(pa.int32())))
-    .append(pa.field("num_bytes", pa.int64()))
-)
+GROUP_BYTES, GROUP_DOCUMENTS = 4 * 2**20, 1024  # of text in a row group; a larger one is alone
+_COUNTS = ("documents", "bytes", "repeats")
 _ACCOUNTS = pa.schema([("id", pa.large_string()), ("reason", pa.string()), ("score", pa.float64())])
 
 
-class DocumentWriter:
-    """Writes documents in order as folder/part-00000.parquet …, and counts them."""
+def write_documents(
+    mixed: Mixed, output: Path, folder: Path, tasks: Tasks
+) -> dict[str, dict[str, int]]:
+    """Writes output/documents/SPLIT/part-00000.parquet …, of SCHEMA, a file a bucket.
 
-    def __init__(self, folder: Path):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        self._folder, self._file = folder, None
-        self._num_files = self._bytes_in_file = 0
-        self.num_documents = self.num_bytes = 0
+    Args:
+        mixed: the shuffled documents.
+        output: where they are written; what was there goes.
+        folder: for work; buckets that are there are not written again.
+        tasks: where they are written.
 
-    def write(self, documents: pa.Table) -> None:
-        """Appends documents of SCHEMA."""
-        for batch in rebatch(documents.to_batches()):
-            self._write(batch)
-
-    def _write(self, batch: pa.RecordBatch) -> None:
-        size = text_bytes(batch)
-        if self._file is None or self._bytes_in_file + size > _FILE_BYTES:
-            self.close()
-            path = self._folder / f"part-{self._num_files:05d}.parquet"
-            self._file = PartFile(path, SCHEMA)
-            self._num_files, self._bytes_in_file = self._num_files + 1, 0
-        self._file.write(batch)
-        self._bytes_in_file += size
-        self.num_documents += len(batch)
-        self.num_bytes += size
-
-    def close(self) -> None:
-        """Ends the file that is open."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-def write_documents(mixed: Mixed, output: Path) -> dict[str, dict[str, int]]:
-    """Writes output/documents; {split: {documents, bytes}}.
+    Returns:
+        {split: {documents, bytes, repeats}}; repeats: those of the documents that are a further
+        copy, by a weight above 1, of another.
 
     Raises:
         UserError: a split without a document.
     """
-    writers = {split: DocumentWriter(_partial(output, split)) for split in SPLITS}
-    for bucket in range(mixed.buckets.num_buckets):
-        table, held_out = mixed.read(bucket)
-        for split, chosen in zip(SPLITS, (~held_out, held_out), strict=True):
-            writers[split].write(table.filter(pa.array(chosen)))
-    return _finish(writers, output)
+    names = _names(mixed)
+    counts = tasks.map(partial(_write, mixed, folder), list(enumerate(names)))
+    return _collect([told["kept"] for told in counts], names, folder, output)
 
 
 def write_store(
@@ -104,25 +76,21 @@ def write_store(
     """Writes output/documents, output/tokenizer.model and output/store.
 
     Args:
-        mixed: the shuffled documents.
+        mixed, output, folder, tasks: as of `write_documents`.
         encoder: the tokenizer.
-        output: where they are written; what was there goes.
-        folder: for work; encoded stretches that are there are not encoded again.
-        tasks: where the encoding runs.
         sources, curation: for the store's manifest.
 
     Returns:
-        kept: {split: {documents, bytes, tokens}}; tally: see `Tally.plain`; examples: of what was
-        dropped; languages: {language: {documents, bytes, characters, words, tokens}}.
+        kept: {split: {documents, bytes, repeats, tokens}}; tally: see `Tally.plain`, each document
+        counted once; examples: of what was dropped; languages: {language: {documents, bytes,
+        characters, words, tokens}} of what is stored, bytes being what the tokens stand for.
 
     Raises:
         UserError: a split without a document.
     """
-    names = [f"bucket-{number:05d}" for number in range(mixed.buckets.num_buckets)]
+    names = _names(mixed)
     encode = partial(_encode, mixed, encoder, folder)
-    languages: dict[str, dict[str, int]] = {}
-    tallies, tokens_of = [], dict.fromkeys(SPLITS, 0)
-    writers = {split: DocumentWriter(_partial(output, split)) for split in SPLITS}
+    told: list[dict[str, Any]] = []
     with StoreWriter(
         str(output / "store"),
         tokenizer=encoder.model,
@@ -131,23 +99,24 @@ def write_store(
         overwrite=True,
     ) as store:
         for name, counts in zip(names, tasks.imap(encode, list(enumerate(names))), strict=True):
-            tallies.append(counts["tally"])
-            _add_languages(languages, counts["languages"])
-            for split, batch in _by_split(folder / f"{name}.parquet"):
-                tokens = pc.list_flatten(batch["tokens"]).to_numpy()
-                lengths = pc.list_value_length(batch["tokens"]).to_numpy()
-                num_bytes = pc.sum(batch["num_bytes"]).as_py()
-                writers[split].write(batch.select(SCHEMA.names))
-                store.write(split, tokens, lengths, num_bytes)
-                tokens_of[split] += len(tokens)
-        kept = _finish(writers, output)
+            told.append(counts)
+            with np.load(folder / f"{name}.npz") as arrays:
+                for split in SPLITS:
+                    lengths = arrays[f"{split}_lengths"]
+                    if len(lengths):
+                        num_bytes = int(arrays[f"{split}_bytes"])
+                        store.write(split, arrays[f"{split}_tokens"], lengths, num_bytes)
+        kept = _collect([counts["kept"] for counts in told], names, folder, output)
         store.finish()
     partial_model = output / (TOKENIZER + ".partial")
     partial_model.write_bytes(encoder.model)
     os.replace(partial_model, output / TOKENIZER)
+    languages: dict[str, dict[str, int]] = {}
+    for counts in told:
+        _add(languages, counts["languages"])
     return {
-        "kept": {split: kept[split] | {"tokens": tokens_of[split]} for split in SPLITS},
-        "tally": tally.merged(tallies),
+        "kept": kept,
+        "tally": tally.merged(counts["tally"] for counts in told),
         "examples": merge_samples(folder, names),
         "languages": dict(sorted(languages.items())),
     }
@@ -159,91 +128,186 @@ def dropped_accounts(folder: Path) -> pa.Table:
     return pa.concat_tables([_ACCOUNTS.empty_table(), *tables])
 
 
+def _names(mixed: Mixed) -> list[str]:
+    return [f"bucket-{number:05d}" for number in range(mixed.num_buckets)]
+
+
+def _write(mixed: Mixed, folder: Path, bucket: tuple[int, str]) -> dict[str, Any]:
+    """Writes one bucket's documents; its counts."""
+    number, name = bucket
+    told = folder / f"{name}.json"
+    if told.is_file():
+        return json.loads(told.read_text())
+    result: dict[str, Any] = {"kept": {}}
+    table, held_out, again = mixed.read(number)
+    for split, chosen in zip(SPLITS, (~held_out, held_out), strict=True):
+        place = _documents(folder, name, split)
+        result["kept"][split] = _write_split(table, again, chosen, place)
+    write_json(result, told)
+    return result
+
+
+def _write_split(
+    table: pa.Table, again: np.ndarray, chosen: np.ndarray, place: Path
+) -> dict[str, int]:
+    """Writes the chosen documents; their counts."""
+    rows = table.filter(pa.array(chosen))
+    with PartFile(place, SCHEMA) as file:
+        for group in _groups(rows):
+            file.write(group)
+    counts = (len(rows), text_bytes(rows), int(again[chosen].sum()))
+    return dict(zip(_COUNTS, counts, strict=True))
+
+
 def _encode(
     mixed: Mixed, encoder: Encoder, folder: Path, bucket: tuple[int, str]
 ) -> dict[str, Any]:
-    """Encodes one stretch into folder/NAME.parquet; its counts."""
+    """Writes one bucket's documents and tokens; its counts."""
     number, name = bucket
     told = folder / f"{name}.json"
     if told.is_file():
         return json.loads(told.read_text())
     start = time.perf_counter()
-    table, held_out = mixed.read(number)
-    table = table.append_column("held_out", pa.array(held_out))
+    table, held_out, again = mixed.read(number)
+    dtype = np.uint16 if encoder.vocab_size <= 2**16 else np.int32
+    tokens: dict[str, list[np.ndarray]] = {split: [np.zeros(0, dtype)] for split in SPLITS}
+    lengths, num_bytes = np.zeros(len(table), np.int64), np.zeros(len(table), np.int64)
+    kept = np.zeros(len(table), bool)
     counted, samples, languages = tally.Tally(), Samples(STAGE), dict[str, dict[str, int]]()
-    with (
-        PartFile(folder / f"{name}.parquet", _ENCODED) as file,
-        PartFile(folder / f"{name}.accounts.parquet", _ACCOUNTS) as accounts,
-    ):
-        for batch in rebatch(table.to_batches()):
-            encoded = encoder.encode(batch["text"].to_pylist())
-            verdicts = Verdicts.keep_all(len(batch))
-            verdicts.drop("not_lossless", ~encoded.kept, encoded.changed_at)
-            dropped = {"reason": verdicts.reason, "score": verdicts.score}
-            columns = {"id": batch["id"]} | {k: pa.array(v) for k, v in dropped.items()}
-            rows = pa.array(~encoded.kept)
-            accounts.write(pa.table(columns).cast(_ACCOUNTS).filter(rows))
-            lengths = np.where(encoded.kept, encoded.lengths, np.nan)
-            counted.add(batch, Judged(verdicts, measures={"tokens a document": lengths}))
-            samples.add(batch, verdicts)
-            _add_languages(languages, encoded.by_language(languages_of(batch)))
-            tokens = pa.LargeListArray.from_arrays(encoded.offsets, encoded.tokens)
-            extra = {"tokens": tokens, "num_bytes": pa.array(encoded.num_bytes)}
-            whole = pa.table(batch)
-            for column, values in extra.items():
-                whole = whole.append_column(column, values)
-            file.write(whole.filter(pa.array(encoded.kept)))
+    row = 0
+    with PartFile(folder / f"{name}.accounts.parquet", _ACCOUNTS) as accounts:
+        for group in _groups(table):
+            encoded, rows = encoder.encode(group["text"]), slice(row, row + len(group))
+            row += len(group)
+            lengths[rows], num_bytes[rows] = encoded.lengths, encoded.num_bytes
+            kept[rows] = encoded.kept
+            for split, chosen in zip(SPLITS, (~held_out[rows], held_out[rows]), strict=True):
+                wanted = np.repeat(chosen & encoded.kept, encoded.lengths)
+                tokens[split].append(encoded.tokens[wanted].astype(dtype))
+            _add(languages, encoded.by_language(languages_of(group)))
+            once, judged = _judge(group, encoded, ~again[rows])
+            counted.add(once, judged)
+            samples.add(once, judged.verdicts)
+            accounts.write(_accounts(once, judged.verdicts))
+    arrays: dict[str, Any] = {}
+    result: dict[str, Any] = {"kept": {}, "languages": languages}
+    for split, chosen in zip(SPLITS, (kept & ~held_out, kept & held_out), strict=True):
+        counts = _write_split(table, again, chosen, _documents(folder, name, split))
+        arrays[f"{split}_tokens"] = np.concatenate(tokens.pop(split))
+        arrays[f"{split}_lengths"] = lengths[chosen]
+        arrays[f"{split}_bytes"] = num_bytes[chosen].sum()
+        result["kept"][split] = counts | {"tokens": len(arrays[f"{split}_tokens"])}
+    _save(folder / f"{name}.npz", arrays)
     samples.write(folder, name)
     counted.plain["worker_seconds"] = time.perf_counter() - start
-    result = {"tally": counted.plain, "languages": languages}
-    write_json(result, told)
-    return result
+    write_json(result | {"tally": counted.plain}, told)
+    return result | {"tally": counted.plain}
 
 
-def languages_of(batch: pa.RecordBatch) -> list[str]:
+def _judge(
+    group: pa.RecordBatch, encoded: Encoded, first: np.ndarray
+) -> tuple[pa.RecordBatch, Judged]:
+    """The documents that are no further copies, and what the tokenizer says of them."""
+    verdicts = Verdicts.keep_all(len(group))
+    verdicts.drop("not_lossless", ~encoded.kept, encoded.changed_at)
+    changed = np.full(len(group), None, object)
+    changed[encoded.kept & ~encoded.same] = "changed by the tokenizer"
+    lengths = np.where(encoded.kept, encoded.lengths, np.nan)
+    judged = Judged(
+        Verdicts(verdicts.reason[first], verdicts.score[first]),
+        notes={"text": changed[first]},
+        measures={"tokens a document": lengths[first]},
+    )
+    return group.filter(pa.array(first)), judged
+
+
+def _accounts(group: pa.RecordBatch, verdicts: Verdicts) -> pa.Table:
+    dropped = verdicts.reason != None  # noqa: E711  (elementwise)
+    columns = {
+        "id": group["id"].filter(pa.array(dropped)),
+        "reason": pa.array(verdicts.reason[dropped], pa.string()),
+        "score": pa.array(verdicts.score[dropped], pa.float64()),
+    }
+    return pa.table(columns, schema=_ACCOUNTS)
+
+
+def languages_of(group: pa.RecordBatch) -> list[str]:
     """The language that the language stage noted of each document; "all" where it noted none."""
-    found = []
-    for record in batch["record"].to_pylist():
-        notes = [n["value"] for n in record if (n["stage"], n["what"]) == ("language", "language")]
-        found.append(notes[-1] if notes else "all")
+    records, found = group["record"], ["all"] * len(group)
+    notes = records.flatten()
+    stage, what, value = notes.flatten()
+    wanted = pc.and_(pc.equal(stage, "language"), pc.equal(what, "language"))
+    places = pc.indices_nonzero(wanted)
+    rows = pc.list_parent_indices(records).take(places).to_pylist()
+    for row, language in zip(rows, value.take(places).to_pylist(), strict=True):
+        found[row] = language
     return found
 
 
-def _add_languages(
-    total: dict[str, dict[str, int]], counts: Mapping[str, Mapping[str, int]]
-) -> None:
-    for language, values in counts.items():
-        sums = total.setdefault(language, dict.fromkeys(values, 0))
-        for name, value in values.items():
-            sums[name] += value
+def _groups(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    """The rows as batches of at most GROUP_BYTES or GROUP_DOCUMENTS, whatever its chunks are."""
+    if not len(table):
+        return
+    (batch,) = table.combine_chunks().to_batches()
+    ends = np.cumsum(pc.binary_length(batch["text"]).to_numpy(zero_copy_only=False))
+    start = 0
+    while start < len(batch):
+        before = ends[start - 1] if start else 0
+        fits = int(np.searchsorted(ends, before + GROUP_BYTES, side="right"))
+        end = min(max(fits, start + 1), start + GROUP_DOCUMENTS)
+        yield batch.slice(start, end - start)
+        start = end
 
 
-def _by_split(path: Path) -> Iterator[tuple[str, pa.Table]]:
-    """The encoded documents of a stretch, in order, by split; some at a time."""
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group).combine_chunks()
-            for split, wanted in zip(SPLITS, (False, True), strict=True):
-                chosen = table.filter(pc.equal(table["held_out"], wanted)).combine_chunks()
-                if len(chosen):
-                    yield split, chosen
+def _save(path: Path, arrays: Mapping[str, Any]) -> None:
+    partial_path = path.with_name(path.name + ".partial")
+    with partial_path.open("wb") as file:
+        np.savez(file, **arrays)
+    os.replace(partial_path, path)
 
 
-def _partial(output: Path, split: str) -> Path:
-    return output / "documents" / f"{split}.partial"
+def _add(total: dict[str, dict[str, int]], counts: Mapping[str, Mapping[str, int]]) -> None:
+    for name, values in counts.items():
+        sums = total.setdefault(name, dict.fromkeys(values, 0))
+        for key, value in values.items():
+            sums[key] += value
 
 
-def _finish(writers: Mapping[str, DocumentWriter], output: Path) -> dict[str, dict[str, int]]:
-    """Gives the folders of documents their names."""
-    for split, writer in writers.items():
-        writer.close()
-        if not writer.num_documents:
+def _documents(folder: Path, name: str, split: str) -> Path:
+    return folder / f"{name}.{split}.parquet"
+
+
+def _collect(
+    counts: Sequence[Mapping[str, Mapping[str, int]]],
+    names: Sequence[str],
+    folder: Path,
+    output: Path,
+) -> dict[str, dict[str, int]]:
+    """Puts the buckets' files of documents into their places; the sums of the buckets' counts.
+
+    The files are links where the disk has such: what is restarted finds them in `folder` too.
+    """
+    kept: dict[str, dict[str, int]] = {}
+    for one in counts:
+        _add(kept, one)
+    for split in SPLITS:
+        if not kept[split]["documents"]:
             raise UserError(f"no document is left for {split}; add inputs")
-    for split in writers:
+    for split in SPLITS:
         place = output / "documents" / split
+        partial_place = place.with_name(place.name + ".partial")
+        shutil.rmtree(partial_place, ignore_errors=True)
+        partial_place.mkdir(parents=True)
+        filled = [n for n, one in zip(names, counts, strict=True) if one[split]["documents"]]
+        for number, name in enumerate(filled):
+            source, goal = (
+                _documents(folder, name, split),
+                partial_place / f"part-{number:05d}.parquet",
+            )
+            with contextlib.suppress(OSError):
+                os.link(source, goal)
+            if not goal.exists():
+                shutil.copyfile(source, goal)
         shutil.rmtree(place, ignore_errors=True)
-        os.replace(_partial(output, split), place)
-    return {
-        split: {"documents": writer.num_documents, "bytes": writer.num_bytes}
-        for split, writer in writers.items()
-    }
+        os.replace(partial_place, place)
+    return kept
