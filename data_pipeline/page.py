@@ -62,7 +62,7 @@ def shown(text: Any) -> str:
 
 
 def _kept(report: Report) -> int:
-    return sum(split["documents"] for split in report["kept"].values())
+    return sum(s["documents"] - s.get("repeats", 0) for s in report["kept"].values())
 
 
 def _header(report: Report) -> str:
