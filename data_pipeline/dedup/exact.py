@@ -68,7 +68,7 @@ class ExactDedup:
         for members, starts in tasks.map(partial(_equal, ranks, num_tasks), range(num_tasks)):
             sizes = np.diff(starts, append=len(members))
             labels[members] = np.repeat(members[starts], sizes)
-        found = Copies.of(labels, ranks.column("size", np.int64))
+        found = Copies.of(labels, *ranks.columns("size"))
         found.write(ranks, folder, found.copies.astype(np.float64))
         return found.details(ranks)
 
@@ -79,7 +79,6 @@ class ExactDedup:
 
 def _equal(ranks: Ranks, num_tasks: int, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Buckets of equal documents, of those whose hash modulo num_tasks is number."""
-    first = ranks.column(f"hash_{SEEDS[0]}", np.uint64)
+    first, second = ranks.columns(*(f"hash_{seed}" for seed in SEEDS))
     mine = np.flatnonzero(first % np.uint64(num_tasks) == number)
-    second = ranks.column(f"hash_{SEEDS[1]}", np.uint64)[mine]
-    return buckets_of(mine, first[mine], second)
+    return buckets_of(mine, first[mine], second[mine])

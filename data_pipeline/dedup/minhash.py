@@ -33,6 +33,7 @@ from data_pipeline.engine import Tasks
 from data_pipeline.stage import Judged, Part
 
 FEW_DOCUMENTS = 20_000  # to compare so few in this process is faster than to start others
+KEYS_A_TASK = 2**24  # of documents and bands, 128 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ class MinHashDedup:
             tasks = Tasks(0)
         search = Search(self.config, ranks, tasks)
         labels = search.labels()
-        found = Copies.of(labels, ranks.column("size", np.int64))
+        found = Copies.of(labels, *ranks.columns("size"))
         score = search.similarity_to_best(found)
         found.write(ranks, folder, score)
         details = found.details(ranks)
@@ -141,7 +142,10 @@ class Search:
         """uint32 [N]: the smallest rank of each document's cluster."""
         folder, config = self.ranks.folder, self.config
         names = [_band(i) for i in range(config.num_keys)]
-        self.tasks.map(partial(_write_buckets, self.ranks), names)
+        # To open a part's keys costs more the more bands there are, so several are read at once.
+        at_once = max(1, KEYS_A_TASK // max(1, len(self.ranks)))
+        shared_out = [names[i : i + at_once] for i in range(0, len(names), at_once)]
+        self.tasks.map(partial(_write_buckets, self.ranks), shared_out)
         wanted = np.zeros(len(self.ranks), bool)
         for name in names:
             wanted[_members(folder, name)] = True
@@ -175,14 +179,15 @@ class Search:
         return score
 
 
-def _write_buckets(ranks: Ranks, name: str) -> None:
-    """Writes the buckets of a band, and their star pairs."""
-    comparable = np.flatnonzero(ranks.column("has_words", np.bool_))
-    keys = ranks.column(name, np.uint64)[comparable]
-    members, starts = bands.buckets_of(comparable, keys)
-    np.save(ranks.folder / f"{name}.members.npy", members)
-    np.save(ranks.folder / f"{name}.starts.npy", starts)
-    np.save(_stars(ranks.folder, name), bands.star_pairs(members, starts))
+def _write_buckets(ranks: Ranks, names: Sequence[str]) -> None:
+    """Writes the buckets of some bands, and their star pairs."""
+    has_words, *columns = ranks.columns("has_words", *names)
+    comparable = np.flatnonzero(has_words)
+    for name, keys in zip(names, columns, strict=True):
+        members, starts = bands.buckets_of(comparable, keys[comparable])
+        np.save(ranks.folder / f"{name}.members.npy", members)
+        np.save(ranks.folder / f"{name}.starts.npy", starts)
+        np.save(_stars(ranks.folder, name), bands.star_pairs(members, starts))
 
 
 def _write_rest(folder: Path, name: str) -> Path:

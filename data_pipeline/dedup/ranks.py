@@ -56,12 +56,16 @@ class Ranks:
         start, end = self.offsets[number : number + 2]
         return np.array(np.load(self.folder / RANKS, mmap_mode="r")[start:end])
 
-    def column(self, name: str, dtype: type[np.generic]) -> np.ndarray:
-        """[N]: a column of the keys, by rank."""
-        values = np.empty(len(self), dtype)
+    def columns(self, *names: str) -> list[np.ndarray]:
+        """[N] each: columns of the keys, by rank."""
+        values: list[np.ndarray] = []
         for number, part in enumerate(self.parts):
-            table = pq.read_table(part.keys, columns=[name], use_threads=False)
-            values[self.of_part(number)] = table[name].to_numpy()
+            table = pq.read_table(part.keys, columns=list(names), use_threads=False)
+            if not values:
+                values = [np.empty(len(self), str(table[n].type)) for n in names]
+            rows = self.of_part(number)
+            for column, name in zip(values, names, strict=True):
+                column[rows] = table[name].to_numpy()
         return values
 
     def names(self, wanted: Sequence[int]) -> dict[int, dict[str, str]]:

@@ -1,112 +1,211 @@
 """Near duplicates against brute force over exact Jaccard similarities."""
 
+import json
 import random
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data_pipeline.dedup.minhash import MinHashConfig, MinHashDedup, cluster, components
-from data_pipeline.engine import daft
+from data_pipeline.accuracy import near_dedup as accuracy
+from data_pipeline.accuracy.near_dedup import clusters, exact_jaccard, pairs_found, planted_pairs
+from data_pipeline.dedup import minhash, similarity
+from data_pipeline.dedup.minhash import MinHashConfig, MinHashDedup
+from data_pipeline.document import batch_of
+from data_pipeline.engine import Tasks
+from data_pipeline.stage import Comparison, decisions_path
+
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+REFINED_WEB = MinHashConfig(num_bands=450, rows_per_band=20, arrangements=1, min_similarity=None)
 
 
-def shingles(text, n=5):
-    words = text.split()
-    return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
-
-
-def jaccard(a, b):
-    return len(a & b) / len(a | b)
-
-
-@pytest.fixture(scope="module")
-def planted():
-    """200 random texts; 60 of them have a copy with a growing number of words replaced."""
-    rng = random.Random(7)
-    vocabulary = [f"word{i}" for i in range(3000)]
-    texts = [" ".join(rng.choices(vocabulary, k=200)) for _ in range(200)]
-    for i in range(60):
-        words = texts[i].split()
-        for position in rng.sample(range(200), i // 5):
-            words[position] = rng.choice(vocabulary)
-        texts.append(" ".join(words))
+def versions(seed=0, num_texts=30, num_versions=6):
+    """Texts in versions, each changed at a random rate: chains and groups of all similarities."""
+    rng = random.Random(seed)
+    texts = []
+    for _ in range(num_texts):
+        words = [f"w{rng.randrange(2000)}" for _ in range(rng.randint(30, 120))]
+        for _ in range(num_versions):
+            rate = rng.choice([0, 0.01, 0.03, 0.06])
+            words = [f"w{rng.randrange(2000)}" if rng.random() < rate else w for w in words]
+            texts.append(" ".join(words))
+    rng.shuffle(texts)
     return texts
 
 
-def judge(texts, config=None):
+@pytest.fixture
+def judge(make_parts, judge_all):
+    """judge(texts, config, num_parts): {id: (reason, score)}; the id is the place in texts."""
+
+    def run(texts, config=None, num_parts=1):
+        stage = MinHashDedup(config or MinHashConfig())
+        ids = [f"{i:04d}" for i in range(len(texts))]
+        # The last part has the first documents: the order of the parts is not that of the ids.
+        batches = [batch_of(texts[n::num_parts], ids=ids[n::num_parts]) for n in range(num_parts)][
+            ::-1
+        ]
+        parts = make_parts(batches, stage)
+        found = {}
+        batches = [batch for part in parts for batch in part.batches()]
+        for batch, one in zip(batches, judge_all(stage, parts), strict=True):
+            names = batch["id"].to_pylist()
+            values = zip(one.verdicts.reason, one.verdicts.score, strict=True)
+            found |= dict(zip(names, values, strict=True))
+        return [found[id_] for id_ in ids]
+
+    return run
+
+
+def dropped(found):
+    return [reason is not None for reason, _ in found]
+
+
+def test_it_is_a_comparison():
+    assert isinstance(MinHashDedup(MinHashConfig()), Comparison)
+
+
+@pytest.mark.slow
+def test_recall_and_precision_on_planted_copies_against_brute_force():
+    pairs = planted_pairs(1500)
+    jaccard = np.array([exact_jaccard(*pair) for pair in pairs])
+    assert ((jaccard >= 0.8).sum() > 400) and ((jaccard < 0.8).sum() > 400)
+    found = pairs_found(pairs, MinHashConfig())
+    assert found[jaccard >= 0.8].mean() >= 0.98
+    assert (jaccard[found] >= 0.8).all()
+    # The bands alone, arranged once, do what the formula says, within 3 standard errors.
+    once = pairs_found(pairs, MinHashConfig(arrangements=1))[jaccard >= 0.8]
+    odds = 1 - (1 - jaccard[jaccard >= 0.8] ** 8) ** 14
+    error = 3 * np.sqrt((odds * (1 - odds)).sum()) / len(odds)
+    assert once.mean() == pytest.approx(odds.mean(), abs=error)
+
+
+@pytest.mark.slow
+def test_the_marked_pairs_are_told_apart():
+    if not (DATA / "neardup").is_dir():
+        pytest.skip(f"{DATA / 'neardup'} is not here")
+    texts, marked = accuracy.marked_pairs(DATA / "neardup")
+    given = np.array([pair["jaccard_5word"] for pair in marked])
+    hits = pairs_found([(texts[p["a"]], texts[p["b"]]) for p in marked], MinHashConfig())
+    assert hits[given >= 0.8].mean() >= 0.98
+    assert (given[hits] >= 0.8).mean() >= 0.99
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clusters_are_the_components_of_similar_pairs(seed):
+    texts = versions(seed)
+    expected = np.arange(len(texts))
+    for left, right in combinations(range(len(texts)), 2):
+        if exact_jaccard(texts[left], texts[right]) >= 0.8 and expected[left] != expected[right]:
+            low, high = sorted([expected[left], expected[right]])
+            expected[expected == high] = low
+    # Many bands: with these, hardly a similar pair is no candidate.
+    config = MinHashConfig(num_bands=40, rows_per_band=4)
+    assert clusters(texts, config).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("min_similarity", [0.8, None])
+def test_parts_change_nothing(judge, min_similarity):
+    texts = versions()
+    config = MinHashConfig(min_similarity=min_similarity)
+    expected = judge(texts, config)
+    assert 10 < sum(dropped(expected)) < len(texts)
+    for num_parts in (3, 7):
+        np.testing.assert_equal(judge(texts, config, num_parts), expected)
+
+
+def test_small_tasks_change_nothing(judge, monkeypatch):
+    texts = versions()
+    expected = judge(texts)
+    monkeypatch.setattr(similarity, "PAIRS_A_TASK", 256)
+    monkeypatch.setattr(similarity, "HASHES_AT_ONCE", 100)
+    np.testing.assert_equal(judge(texts), expected)
+
+
+def test_the_longest_stays_and_the_score_is_the_similarity_to_it(judge):
+    texts = versions(1)
+    label = clusters(texts, MinHashConfig())
+    found = judge(texts)
+    for cluster in set(label.tolist()):
+        members = np.flatnonzero(label == cluster).tolist()
+        best = min(members, key=lambda i: (-len(texts[i]), i))
+        for i in members:
+            reason, score = found[i]
+            assert reason == (None if i == best else "near_duplicate")
+            if i != best:
+                assert score == pytest.approx(exact_jaccard(texts[i], texts[best]), abs=1e-12)
+
+
+def test_case_and_punctuation_do_not_hide_a_copy(judge):
+    text = versions()[0]
+    assert sum(dropped(judge([text, text.upper().replace(" ", ", ")]))) == 1
+
+
+def test_short_texts_are_alike_only_when_equal_and_no_words_are_like_nothing(judge):
+    texts = ["one two", "one three", "", "one  two", "", "...", "..."]
+    assert dropped(judge(texts)) == [True, False, False, False, False, False, False]
+
+
+@pytest.mark.parametrize("num", [0, 1])
+def test_few_documents_are_no_special_case(judge, num):
+    assert dropped(judge(["one two three four five six"] * num)) == [False] * num
+
+
+def test_estimates_of_long_texts_are_near_the_truth(judge, monkeypatch):
+    monkeypatch.setattr("data_pipeline.dedup.shingles.MAX_SKETCH", 500)
+    monkeypatch.setattr(similarity, "MAX_SKETCH", 500)
+    rng = random.Random(0)
+    words = [f"w{rng.randrange(9000)}" for _ in range(4000)]
+    other = [w if rng.random() > 0.01 else "other" for w in words]
+    texts = [" ".join(words), " ".join(other), " ".join(words[:450])]
+    found = judge(texts)
+    assert sum(dropped(found[:2])) == 1
+    score = next(score for reason, score in found if reason)
+    assert score == pytest.approx(exact_jaccard(*texts[:2]), abs=0.05)
+    assert not found[2][0]
+
+
+def test_bands_alone_decide_where_there_is_no_bound(judge):
+    words = [f"w{i}" for i in range(200)]
+    copy = ["other" if i == 100 else word for i, word in enumerate(words)]
+    assert (
+        sum(dropped(judge([" ".join(words), " ".join(copy), "something else"], REFINED_WEB))) == 1
+    )
+
+
+def test_details_tell_of_documents_that_others_join(make_parts, tmp_path):
+    words = [f"w{i}" for i in range(120)]
+    chain = [" ".join(words[:110]), " ".join(words[5:115]), " ".join(words[10:])]
+    stage = MinHashDedup(MinHashConfig(min_similarity=0.85))
+    parts = make_parts([batch_of(chain, ids=["a", "b", "c"])], stage)
+    details = stage.decide(parts, tmp_path, Tasks(0))
+    assert details["clusters"] == {"3": 1}
+    assert details["chained"] == int(exact_jaccard(chain[0], chain[2]) < 0.85)
+    assert json.loads(json.dumps(details)) == details
+    assert [path.name for path in tmp_path.glob("*/") if path.name == "work"] == []
+
+
+@pytest.mark.slow
+def test_worker_processes_decide_the_same(make_parts, tmp_path, monkeypatch):
+    texts = versions()
+    stage = MinHashDedup(MinHashConfig(num_bands=3, rows_per_band=4))
     ids = [f"{i:04d}" for i in range(len(texts))]
-    frame = daft.from_pydict({"id": ids, "text": texts, "source": ["s"] * len(texts)})
-    rows = MinHashDedup(config or MinHashConfig()).judge(frame).sort("id").to_pydict()
-    return rows["reason"], rows["score"]
+    batches = [batch_of(texts[n::3], ids=ids[n::3]) for n in range(3)]
+    parts = make_parts(batches, stage)
+    monkeypatch.setattr(minhash, "FEW_DOCUMENTS", 0)
+    found = []
+    for workers in (0, 2):
+        folder = tmp_path / f"workers-{workers}"
+        folder.mkdir()
+        details = stage.decide(parts, folder, Tasks(workers))
+        found.append((details, [decisions_path(folder, part).read_bytes() for part in parts]))
+    assert found[0] == found[1]
 
 
-def test_recall_and_precision_on_planted_copies_against_brute_force(planted):
-    reasons, scores = judge(planted)
-    sets = [shingles(text) for text in planted]
-    truth = {(i, 200 + i): jaccard(sets[i], sets[200 + i]) for i in range(60)}
-    found = {pair for pair in truth if reasons[pair[0]] or reasons[pair[1]]}
-    similar = {pair for pair, similarity in truth.items() if similarity >= 0.8}
-    assert len(similar) >= 10
-    assert len(found & similar) / len(similar) >= 0.95
-    assert all(truth[pair] >= 0.6 for pair in found)
-    assert sum(reason is not None for reason in reasons) == len(found)  # nothing unrelated
-    for i, j in found:
-        dropped = i if reasons[i] else j
-        assert scores[dropped] == pytest.approx(truth[i, j], abs=0.15)
-
-
-def test_case_and_punctuation_do_not_hide_a_copy(planted):
-    text = planted[0]
-    assert judge([text, text.upper().replace(" ", ", ")])[0].count("near_duplicate") == 1
-
-
-def test_of_a_group_the_longest_stays(planted):
-    text = planted[0]
-    assert judge([text, text + " and more", text + " end"])[0] == [
-        "near_duplicate",
-        None,
-        "near_duplicate",
-    ]
-
-
-def test_short_texts_are_alike_only_when_equal():
-    assert judge(["one two", "one three", "", "one  two"])[0] == [
-        "near_duplicate",
-        None,
-        None,
-        None,
-    ]
-
-
-def test_pairs_in_a_crowded_band_are_found_by_their_other_bands():
-    rng = np.random.default_rng(0)
-    config = MinHashConfig(num_bands=8, rows_per_band=2, min_similarity=0.8)
-    signatures = rng.integers(0, 2**32, (500, 16), dtype=np.uint32)
-    signatures[:, :2] = 5  # a band in which all documents share a bucket
-    signatures[400] = signatures[100]
-    groups, similarity = cluster(signatures, config)
-    assert groups[400] == groups[100] == 100
-    assert len(set(groups.tolist())) == 499
-    assert similarity[400] == 1.0
-
-
-def test_components_equal_a_plain_search():
-    rng = random.Random(3)
-    left, right = np.array([rng.sample(range(300), 2) for _ in range(200)]).T
-    groups = components(300, left, right)
-    neighbours = {i: set() for i in range(300)}
-    for a, b in zip(left.tolist(), right.tolist(), strict=True):
-        neighbours[a].add(b)
-        neighbours[b].add(a)
-    for start in range(300):
-        seen, todo = {start}, [start]
-        while todo:
-            new = neighbours[todo.pop()] - seen
-            seen |= new
-            todo += new
-        assert groups[start] == min(seen)
-
-
-@pytest.mark.parametrize("fields", [{"num_bands": 0}, {"min_similarity": 0.0}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"num_bands": 0}, {"min_similarity": 0.0}, {"arrangements": 3}, {"seed": -1}],
+)
 def test_impossible_configs_are_refused(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
         MinHashConfig(**fields)
