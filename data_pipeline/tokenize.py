@@ -110,7 +110,7 @@ def train_tokenizer(
             allow_whitespace_only_pieces=True,
             byte_fallback=True,
             split_digits=config.split_digits,
-            user_defined_symbols=list(config.user_symbols),
+            user_defined_symbols=[s.replace(" ", SPACE) for s in config.user_symbols],
             max_sentencepiece_length=config.max_piece_length,
             max_sentence_length=2**30,
             unk_id=UNK,
@@ -134,7 +134,10 @@ def make_encoder(texts: Iterator[str], config: TokenizerConfig) -> Encoder:
     if config.model is None:
         return Encoder(train_tokenizer(texts, config), config.drops_lossy)
     try:
-        encoder = Encoder(Path(config.model).read_bytes(), config.drops_lossy)
+        model = Path(config.model).read_bytes()
+        encoder = Encoder(model, config.drops_lossy)
+        if not model:
+            raise RuntimeError("it is empty")
         if encoder.eos_id >= 0:
             return encoder
     except (OSError, RuntimeError) as error:
