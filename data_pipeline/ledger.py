@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_pipeline import store
-from data_pipeline.buckets import ORDER, Buckets, write_sorted
+from data_pipeline.buckets import ORDER, Buckets, num_buckets_for, write_sorted
 from data_pipeline.engine import Tasks
 from data_pipeline.execute import FAILED, failure_reason
 from data_pipeline.parts import PartFile, StoredPart
@@ -51,12 +51,13 @@ def write(
     """
     work.mkdir(parents=True, exist_ok=True)
     tokenized = folders.get(store.STAGE)
-    files = tasks.map(partial(_accounts, tokenized, work), list(parts))
+    written = tasks.map(partial(_accounts, tokenized, work), list(parts))
     read = parts[0].layers[0].folder
     failed = sorted(read.glob("task-*.failed.parquet"))
-    files += tasks.map(partial(_failures, work), failed)
-    num_rows = sum(pq.read_metadata(file).num_rows for file in files)
-    buckets = Buckets(tuple(files), max(1, -(-num_rows // ROWS_PER_BUCKET)))
+    written += tasks.map(partial(_failures, work), failed)
+    files = tuple(path for path, _ in written)
+    num_rows = sum(num for _, num in written)
+    buckets = Buckets(files, num_buckets_for(num_rows, ROWS_PER_BUCKET))
     place.mkdir(parents=True)
     file, num_files = None, 0
     for bucket in range(buckets.num_buckets):
@@ -73,7 +74,7 @@ def write(
         path.unlink()
 
 
-def _accounts(tokenized: Path | None, work: Path, part: StoredPart) -> Path:
+def _accounts(tokenized: Path | None, work: Path, part: StoredPart) -> tuple[Path, int]:
     """What became of a part's documents, sorted."""
     accounts = [pa.table(batch).cast(SCHEMA) for batch in part.accounts()]
     table = pa.concat_tables([SCHEMA.empty_table(), *accounts])
@@ -88,10 +89,10 @@ def _accounts(tokenized: Path | None, work: Path, part: StoredPart) -> Path:
                     row["stage"], row["reason"] = store.STAGE, reasons[row["id"]]
                     row["score"] = scores[row["id"]]
             table = pa.Table.from_pylist(rows, SCHEMA)
-    return _sorted(table, work / f"{part.name}.parquet")
+    return _sorted(table, work / f"{part.name}.arrow")
 
 
-def _failures(work: Path, path: Path) -> Path:
+def _failures(work: Path, path: Path) -> tuple[Path, int]:
     """What could not be read, sorted."""
     table = pq.read_table(path, schema=FAILED)
     reasons = [failure_reason(error) for error in table["error"].to_pylist()]
@@ -102,13 +103,14 @@ def _failures(work: Path, path: Path) -> Path:
         "reason": pa.array(reasons, pa.string()),
         "score": pa.nulls(len(table), pa.float64()),
     }
-    return _sorted(pa.table(columns, schema=SCHEMA), work / path.name)
+    return _sorted(pa.table(columns, schema=SCHEMA), work / f"{path.stem}.arrow")
 
 
-def _sorted(table: pa.Table, path: Path) -> Path:
+def _sorted(table: pa.Table, path: Path) -> tuple[Path, int]:
+    """Writes rows in the order of the ledger; where, and how many."""
     order = [
         int.from_bytes(hashlib.blake2b(one.encode(), digest_size=8).digest(), "big")
         for one in table["id"].to_pylist()
     ]
     write_sorted(table.append_column(ORDER, pa.array(np.array(order, np.uint64))), path)
-    return path
+    return path, len(table)
