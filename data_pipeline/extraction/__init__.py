@@ -20,8 +20,9 @@ class Extraction:
     """The stage: replaces the text of HTML documents by their main text, leaves others alone.
 
     Reasons: "no_main_text" (score: its characters), "page_too_large" (bytes, all or visible),
-    "too_many_elements", "nested_too_deep" (depth; 256 is the parser's own bound) and
-    "extraction_failed" (bytes), where parser or trafilatura raised. A kept page becomes prose.
+    "too_many_elements", "too_many_attributes" (of one tag), "nested_too_deep" (depth; 256 is the
+    parser's own bound) and "extraction_failed" (characters of the page), where trafilatura raised.
+    A kept page becomes prose.
     """
 
     name = "extraction"

@@ -27,6 +27,7 @@ logging.getLogger("trafilatura").setLevel(logging.CRITICAL + 1)
 SHORT = 250  # characters: trafilatura's own MIN_EXTRACTED_SIZE, below which it tries otherwise
 _CACHED_BYTES = 16_000_000  # of pages; its caches hold the last 1024 texts, however long
 _since_reset = 0
+_MAX_CELLS = 1000  # of a row; trafilatura's time grows with their square, 90,000 take 40 s
 _BLANK = "\u2424"  # trafilatura's mark of a line that stays though it is empty
 
 
@@ -60,14 +61,18 @@ def main_text(html: str, config: ExtractionConfig) -> str:
 
 def _lines(tree: HtmlElement, config: ExtractionConfig) -> list[Line]:
     """trafilatura's text of a page; the tree is used up."""
+    for row in tree.iter("tr"):
+        if len(row) > _MAX_CELLS:
+            for element in (row, *row):
+                element.tag = "div"
     document = trafilatura.bare_extraction(tree, options=_options(config))
     if document is None or isinstance(document, dict) or document.body is None:
         return []
     quoted: set[str] = set()
     for element in document.body.iter("code", "quote"):
-        if element.tag == "code" and not len(element) and element.text:
-            lines = element.text.rstrip().split("\n")
-            element.text = "\n".join(line if line.strip() else _BLANK for line in lines)
+        lines = (element.text or "").rstrip().split("\n")
+        if element.tag == "code" and len(element) == 0 and len(lines) > 1:
+            element.text = "".join(f"{line if line.strip() else _BLANK}\n" for line in lines)
         quoted.update("".join(element.itertext()).split("\n"))
     quoted = {line.strip() for line in quoted}
     text = unicodedata.normalize("NFC", xmltotxt(document.body, False))

@@ -18,6 +18,11 @@ _NEVER = (
     "nav", "footer", "select", "button", "textarea", "input", "canvas", "object", "embed", "audio",
     "video", "map", "datalist", "dialog", "menu", "picture", "source", "link",
 )  # fmt: skip
+_INLINE = (  # without a meaning for the text; trafilatura strips them later, when it is slower
+    "b", "i", "strong", "em", "u", "font", "img", "small", "big", "abbr", "acronym", "wbr", "ins",
+    "mark", "cite", "data", "dfn", "bdi", "bdo", "nobr", "tbody", "thead", "tfoot", "hgroup",
+    "center", "address", "meta",
+)  # fmt: skip
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _SUBTITLE = re.compile(
     r"sub-?_?(?:head|line|title|deck)|(?:^|[\s_-])(?:dek|deck)(?:$|[\s_-])|standfirst|strapline",
@@ -31,41 +36,50 @@ _LAYOUT_CHARACTERS = 400  # of a cell that is no cell of data
 _LONG = 300  # characters of a line which is not looked at
 
 _WORD = re.compile(r"\w+")
+# Each needs more than its first word, since sentences begin so too ("Follow the river", "Published
+# in 1987, the book"). No rule lets a line of many marks be tried from each of them.
+_NETWORK = r"(?:@\w|twitter|facebook|instagram|youtube|linkedin|telegram|whatsapp)"
 _INVITATION = re.compile(
-    r"""^\W*(?:
-    (?:related|recommended|read\ (?:more|also|next|this)|see\ also|also\ (?:read|see|on|watch)
-      |more\ (?:on|from|news|coverage)|watch|listen)\ ?(?:\b[^.:]{0,40})?:.*
-    |(?:you\ (?:may|might)\ (?:also\ )?(?:like|enjoy)|explore\ further|something\ to\ consider
-      |advertise?ment|sponsored(?:\ content)?|story\ continues(?:\ below)?.*|continue\ reading.*
-      |read\ more|related(?:\ (?:news|stories|articles|posts|topics|content|links))?|share
-      |comments?|tweet|print|email|loading|thank\ you|most\ (?:popular|read)|trending
-      |order\ reprints|print\ article)\W*
-    |also\ on\ .*
-    |(?:please\ )?(?:share|like)\ (?:this|it|on)\b.{0,60}
-    |(?:follow|like|subscribe|sign\ up|join|reach|contact|e-?mail|write\ to|tweet|find
-      |connect\ with)\b.*(?:@|https?://|twitter|facebook|instagram|youtube|newsletter|e-?mail|inbox
-      |updates|podcast|coverage\ (?:at|of)).*
-    |(?:get|download|subscribe|sign\ up|register|join)\b.*
-      (?:newsletter|inbox|\bapp\b|subscription|e-?mail|for\ (?:free|more)|letterbox).*
-    |click\ (?:here|to)\b.*
-    |have\ a\ tip\b.*
-    |tell\ us\ what\b.*
-    |like\ this\ story\b.*
-    |leave\ a\ (?:comment|reply)\b.*
-    |(?:©|\(c\)|copyright).*
-    |.*(?:all\ rights\ reserved|non-commercial\ use\ only).*
-    |additional\ reporting\ by\b.*
-    |.{0,40}contributed\ to\ this\ (?:report|story|article)\W*
-    |an\ error\ (?:has\ )?occurred\b.*
-    |(?:last\ )?(?:updated|published|posted|modified)\b.{0,12}\d.{0,40}
-    |more\ \w.{0,40}https?://.*
-    )$""",
+    rf"""^(?:
+    .*(?:all\ rights\ reserved|non-commercial\ use\ only).*
+    |\s*+(?:©|ⓒ|\(c\)\W*\d{{4}}).*
+    |.{{0,40}}contributed\ to\ this\ (?:report|story|article)\W*
+    |\W*+(?:
+        (?:related|recommended|read\ (?:more|also|next|this)|see\ also|also\ (?:read|see|watch)
+          |(?:watch|listen)(?:\ (?:now|live|more|here|below))?
+          |more\ (?:on|from|news|coverage)(?:\b[^.:]{{0,40}})?)\ ?:.*
+        |(?:you\ (?:may|might)\ (?:also\ )?(?:like|enjoy)|explore\ further|advertise?ment
+          |something\ to\ consider|sponsored(?:\ content)?|story\ continues(?:\ below)?.*
+          |related(?:\ (?:news|stories|articles|posts|topics|content|links))?|continue\ reading.*
+          |read\ more|share|comments?|tweet|print|email|loading|thank\ you|trending
+          |most\ (?:popular|read)|order\ reprints|print\ article)\W*
+        |also\ on\ [\w-]+\.[a-z]{{2,4}}\b.*
+        |(?:please\ )?share\ (?:this|it|on)\b.{{0,60}}
+        |like\ this\ (?:story|article|post|page)\b.{{0,60}}
+        |follow\b.*(?:{_NETWORK}|(?:full|live|more)\ coverage).*
+        |(?:like|join|find|visit|connect\ with)\ (?:us|me|our)\b.*{_NETWORK}.*
+        |(?:reach|contact|e-?mail|write\ to)\b.*(?:\w@\w+\.\w|twitter\.com|on\ twitter).*
+        |(?:subscribe|sign\ up|register)\b.*
+          (?:newsletter|inbox|e-?mail|updates|podcast|channel|youtube|free|more).*
+        |get\b.*(?:newsletter|inbox|letterbox|subscription).*
+        |(?:get|download)\ (?:the|our)\b.{{0,40}}\bapp\W*
+        |click\ here\b.*
+        |(?:.*\b)?click\ to\ (?:tweet|share|enlarge|play|print|e-?mail|expand)\W*
+        |have\ a\ (?:news\ )?tip\b.*|tell\ us\ what\b.*|leave\ a\ (?:comment|reply)\b.*
+        |copyright\W+(?:\w+\W+){{0,4}}(?:©|ⓒ|\d{{4}}|\w+\.(?:com|net|org)).*|copyright\W*[©ⓒ].*
+        |additional\ reporting\ by\b.*
+        |an\ error\ has\ occurred,\ please\ try\ again.*
+        |(?:last\ )?(?:updated|published|posted|modified)\W*(?:(?:at|on)\W)?.{{0,16}}
+          (?:\d{{1,2}}[:.]\d\d|\d[./-]\d{{1,2}}[./-]\d|\d{{1,2}},?\ (?:\w{{3,9}}\.?,?\ )?\d{{4}}).{{0,20}}
+        |more\ \w.{{0,40}}https?://.*
+    ))$""",
     re.VERBOSE | re.IGNORECASE,
 )
 _ADDRESS = re.compile(
-    r"^\W*(?:(?:https?://|www\.)\S+|\S+@\S+\.\w+|[\w.-]+\.(?:com|org|net)/\S*|@\w+)\W*$"
+    r"^\W*+(?:(?:https?://|www\.)\S+|\S+@\S+\.\w+|[\w.-]+\.(?:com|org|net)/\S*)\W*$|^\s*@\w+\s*$"
 )
-_TIMESTAMP = re.compile(r"^(?=.*\d{4}).{0,25}\d{1,2}:\d{2}.{0,40}$")
+# A date and a time, with a label before or a name behind, and no sentence.
+_TIMESTAMP = re.compile(r"^(?=.*\d{4}).{0,25}\d{1,2}:\d{2}.{0,40}(?<![.!?])$")
 
 
 class Line(NamedTuple):
@@ -94,6 +108,7 @@ def prune(root: HtmlElement) -> None:
     lay out a page become divisions. Links stay where they are more than half of the page's text.
     """
     etree.strip_elements(root, *_NEVER, with_tail=False)
+    etree.strip_tags(root, *_INLINE)
     for element in [*root.iter("h2", "h3")]:
         if _SUBTITLE.search(f"{element.get('class') or ''} {element.get('id') or ''}"):
             _drop(element)
@@ -108,18 +123,21 @@ def prune(root: HtmlElement) -> None:
             _free(quote)
     for table in [*root.iter("table")]:
         if _lays_out(table):
-            for element in (table, *table.iter("tbody", "tr", "td", "th")):
+            for element in (table, *table.iter("tr", "td", "th")):
                 element.tag = "div"
 
 
 def without(lines: Iterable[Line], repeated: frozenset[str]) -> list[Line]:
-    """The lines that are none of: the headline (`headlines`), an invitation, an address, a date."""
+    """The lines that are none of: the headline (`headlines`), an invitation, an address, a date.
+
+    Rows of tables, items of lists, code and quotations stay whatever they say.
+    """
     return [line for line in lines if line.quoted or not _is_boilerplate(line.text, repeated)]
 
 
 def _is_boilerplate(line: str, repeated: frozenset[str]) -> bool:
-    if len(line) > _LONG or not line or line.startswith("|"):
-        return False
+    if len(line) > _LONG or not line or line.startswith(("|", "- ")):
+        return False  # rows and items: addresses and bare words are content there
     if repeated and _words(line) in repeated:
         return True
     if len(line) < 90 and _TIMESTAMP.match(line):
@@ -172,7 +190,7 @@ def _free(quote: HtmlElement) -> None:
 
 def _lays_out(table: HtmlElement) -> bool:
     """Whether a table holds paragraphs, not data."""
-    for cell in table.xpath("tr/td|tbody/tr/td|tr/th|tbody/tr/th"):
+    for cell in table.xpath("tr/td|tr/th"):
         if len(cell.text_content()) > _LAYOUT_CHARACTERS and any(
             cell.find(f".//{tag}") is not None for tag in ("p", "br", "div", "table")
         ):
