@@ -70,7 +70,8 @@ _INVITATION = re.compile(
         |additional\ reporting\ by\b.*
         |an\ error\ has\ occurred,\ please\ try\ again.*
         |(?:last\ )?(?:updated|published|posted|modified)\W*(?:(?:at|on)\W)?.{{0,16}}
-          (?:\d{{1,2}}[:.]\d\d|\d[./-]\d{{1,2}}[./-]\d|\d{{1,2}},?\ (?:\w{{3,9}}\.?,?\ )?\d{{4}}).{{0,20}}
+          (?:\d{{1,2}}[:.]\d\d|\d[./-]\d{{1,2}}[./-]\d|\d{{1,2}},?\ (?:\w{{3,9}}\.?,?\ )?\d{{4}})
+          .{{0,20}}
         |more\ \w.{{0,40}}https?://.*
     ))$""",
     re.VERBOSE | re.IGNORECASE,
