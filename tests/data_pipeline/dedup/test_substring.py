@@ -96,11 +96,7 @@ def test_no_stretch_that_is_left_holds_a_run_twice_and_none_is_lost(run, make_pr
     kept = kept_words(texts, 50)
     got = run(texts, SubstringConfig(min_tokens_left=0), 4)
     assert [got[n][0].split() for n in sorted(got)] == [[w for w, k in ws if k] for ws in kept]
-    seen, everywhere = (
-        set(),
-        {tuple(t.split()[i : i + 50]) for t in texts for i in range(len(t.split()))},
-    )
-    left = set()
+    seen, left = set(), set()
     for words in kept:
         stretch = []
         for word, keep in [*words, ("", False)]:
