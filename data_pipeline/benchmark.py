@@ -3,8 +3,8 @@
     python -m data_pipeline.benchmark
     python -m data_pipeline.benchmark --input=DOCS --megabytes=50 --workers=2
 
-Without --input, the documents are the text of this Python installation. Every stage of
-configs/curation/web.py is timed alone, on one core, over the same documents in memory. Where
+Without --input, the documents are the text of this Python installation. Every stage that
+needs no model is timed alone, on one core, over the same documents in memory. Where
 datatrove is installed (an extra of the tests), its filters, MinHash and PII stages are then run on
 the same files with the same number of workers as ours, from files to files, and the ratio printed.
 Exit codes: 0 done, 2 a mistake in the command.
@@ -33,10 +33,20 @@ from data_pipeline import peer, readers, report
 from data_pipeline.config import CurationConfig
 from data_pipeline.curate import Execution, curate
 from data_pipeline.dedup.minhash import MinHashConfig
-from data_pipeline.document import SCHEMA, text_bytes
+from data_pipeline.dedup.paragraphs import ParagraphConfig
+from data_pipeline.dedup.substring import SubstringConfig
+from data_pipeline.document import HTML, SCHEMA, text_bytes
 from data_pipeline.engine import Tasks
 from data_pipeline.execute import DECISIONS, judge_batches, write_keys
-from data_pipeline.filters.rules import HeuristicConfig
+from data_pipeline.filters.lines import LinesConfig
+from data_pipeline.filters.rules import (
+    C4Quality,
+    FineWebQuality,
+    GopherQuality,
+    GopherRepetition,
+    HeuristicConfig,
+)
+from data_pipeline.language import LanguageConfig
 from data_pipeline.listing import list_inputs
 from data_pipeline.parts import Layer, PartFile, StoredPart, rebatch
 from data_pipeline.pii import PiiConfig
@@ -54,6 +64,15 @@ _WORKERS = flags.DEFINE_integer(
     "workers", 2, "Processes of the runs from files to files.", flag_values=_FLAGS
 )
 READ = ReadConfig()
+# The rules that datatrove is asked for too (peer.py).
+PUBLISHED = HeuristicConfig(
+    gopher_quality=GopherQuality(),
+    gopher_repetition=GopherRepetition(),
+    c4=C4Quality(end_punctuation=False),
+    fineweb=FineWebQuality(),
+    prose=None,
+    code=None,
+)
 
 
 @dataclass(frozen=True)
@@ -101,9 +120,7 @@ def main(argv: Sequence[str]) -> None:
             f"{time.perf_counter() - start:.1f} s; {len(os.sched_getaffinity(0))} cores",
             highlight=False,
         )
-        stages = [
-            time_stage(stage, batches, work / stage.name) for stage in stages_of(batches, work)
-        ]
+        stages = [time_stage(stage, batches, work / stage.name) for stage in stages_of(batches)]
         _print(console, "Each stage alone, on one core, in memory", stages)
         compared = compare(table, work, _WORKERS.value)
         title = f"From files to files, {_WORKERS.value} workers, beside datatrove"
@@ -128,11 +145,18 @@ def take(inputs: Sequence[str], num_bytes: int) -> list[pa.RecordBatch]:
     return list(rebatch(batches))
 
 
-def stages_of(batches: Sequence[pa.RecordBatch], work: Path) -> list[Stage | Comparison]:
-    """The stages of configs/curation/web.py, and those that learn, taught on these documents."""
-    half = max(1, len(batches) // 2)
-    model, perplexity = work / "quality.npz", work / "perplexity.npz"
-    raise NotImplementedError
+def stages_of(batches: Sequence[pa.RecordBatch]) -> list[Stage | Comparison]:
+    """Every stage that needs no model of the user's, and extraction where there are pages."""
+    config = CurationConfig(
+        language=LanguageConfig(),
+        lines=LinesConfig(),
+        filter=PUBLISHED,
+        paragraph_dedup=ParagraphConfig(),
+        substring_dedup=SubstringConfig(),
+        pii=PiiConfig(),
+    )
+    pages = any(HTML in batch["kind"].to_pylist() for batch in batches)
+    return [stage for stage in config.stages() if pages or stage.name != "extraction"]
 
 
 def time_stage(stage: Stage | Comparison, batches: Sequence[pa.RecordBatch], work: Path) -> Timed:
@@ -183,13 +207,12 @@ def compare(table: pa.Table, work: Path, workers: int) -> list[Timed]:
     none = CurationConfig(
         extraction=None, exact_dedup=None, filter=None, near_dedup=None, tokenizer=None
     )
-    filter_, minhash = HeuristicConfig.published(), MinHashConfig()
     configs = {
-        "filter": dataclasses.replace(none, filter=filter_),
-        "near_dedup": dataclasses.replace(none, near_dedup=minhash),
+        "filter": dataclasses.replace(none, filter=PUBLISHED),
+        "near_dedup": dataclasses.replace(none, near_dedup=MinHashConfig()),
         "pii": dataclasses.replace(none, pii=PiiConfig()),
         "filter + near_dedup + pii": dataclasses.replace(
-            none, filter=filter_, near_dedup=minhash, pii=PiiConfig()
+            none, filter=PUBLISHED, near_dedup=MinHashConfig(), pii=PiiConfig()
         ),
     }
     timed = []

@@ -13,6 +13,7 @@ from typing import Any
 
 from data_pipeline import histogram
 from data_pipeline.page_style import STYLE
+from data_pipeline.tally import EXCERPT
 
 MOST_REASONS, MOST_VALUES, MOST_FAILURES = 12, 20, 30
 PAGE = Template("""<!doctype html>
@@ -198,10 +199,16 @@ def _changes(changes: Sequence[Mapping[str, str]]) -> str:
 
 
 def marked(before: str, after: str) -> tuple[str, str]:
-    """Both as HTML, what is gone as <del>, what is new as <ins>."""
+    """Both as HTML, what is gone as <del>, what is new as <ins>.
+
+    Where excerpts end differently it is because they were cut, not because a stage changed it.
+    """
     old, new = "", ""
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    cut = max(len(before), len(after)) >= EXCERPT
     for kind, i, j, k, m in matcher.get_opcodes():
+        if cut and (j, m) == (len(before), len(after)):
+            kind = "equal"
         left, right = shown(before[i:j]), shown(after[k:m])
         old += left if kind == "equal" or not left else f"<del>{left}</del>"
         new += right if kind == "equal" or not right else f"<ins>{right}</ins>"
