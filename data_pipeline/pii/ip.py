@@ -10,8 +10,8 @@ from data_pipeline.pii.text import ALNUM, WORD, Text, class_of
 
 _HEX = class_of(b"0123456789abcdefABCDEF")
 _DOT, _COLON = 46, 58
-# A number of four small parts is a version (1.2.3.4) unless an address is spoken of; of random
-# addresses (32 / 256)^4 = 0.02% look so.
+# A number whose first three parts are small is a version or a section (1.2.3.4) unless an address is
+# spoken of; of random addresses (32 / 256)^3 = 0.2% look so.
 _SMALL = 32
 _SPEAKS_OF_ADDRESSES = re.compile(rb"\bip(?:v4)?\b|addr|host|server|client|ping|dns|from ")
 _SPEAKS_OF_VERSIONS = re.compile(
@@ -54,7 +54,7 @@ def _version_4(text: Text, public_only: bool) -> list[tuple[int, int]]:
             continue
         if _SPEAKS_OF_VERSIONS.search(before):
             continue
-        if max(address.packed) < _SMALL and not _SPEAKS_OF_ADDRESSES.search(before):
+        if max(address.packed[:3]) < _SMALL and not _SPEAKS_OF_ADDRESSES.search(before):
             continue
         found.append((place, stop))
     return found

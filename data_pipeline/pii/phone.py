@@ -15,40 +15,25 @@ from data_pipeline.pii.text import WORD, Text, class_of
 
 # Country calling codes (ITU-T E.164, list of 2024).
 _COUNTRY = (
-    rb"(?:1|7|2(?:0|7|1[1-368]|[2-6]\d|9[0178])|3(?:[0123469]|5\d|7[0-8]|8[0-9])"
-    rb"|4(?:[013-9]|2[013])|5(?:[1-8]|0\d|9\d)|6(?:[0-6]|7[02-9]|8[0-9]|9[0-2])"
-    rb"|8(?:[1246]|0[08]|5\d|7[08]|8[0-8])|9(?:[0-58]|6\d|7\d|9[2-8]))"
+    r"(?:1|7|2(?:0|7|1[1-368]|[2-6]\d|9[0178])|3(?:[0123469]|5\d|7[0-8]|8[0-9])"
+    r"|4(?:[013-9]|2[013])|5(?:[1-8]|0\d|9\d)|6(?:[0-6]|7[02-9]|8[0-9]|9[0-2])"
+    r"|8(?:[1246]|0[08]|5\d|7[08]|8[0-8])|9(?:[0-58]|6\d|7\d|9[2-8]))"
 )
-_GAP = rb"(?:[ ./-]|\xc2\xa0|\xe2\x80[\x90-\x93\xaf])"
+_GAP = r"(?:[ ./-]|\xc2\xa0|\xe2\x80[\x90-\x93\xaf])"
 _STRONG = re.compile(
-    rb"""(?x)
-      \+ """
-    + _COUNTRY
-    + _GAP
-    + rb"""? (?:\(0?\d{0,5}\)"""
-    + _GAP
-    + rb"""?)? \d(?:"""
-    + _GAP
-    + rb"""?\d){5,12}
-    | 00"""
-    + _COUNTRY
-    + _GAP
-    + rb""" \d{1,5}"""
-    + _GAP
-    + rb"""\d(?:"""
-    + _GAP
-    + rb"""?\d){3,10}
-    | (?:1[-.\ ]?)? (?:\([2-9]\d\d\)\ ?-?|[2-9]\d\d[-.]|(?<=1[-.\ ])[2-9]\d\d\ ) \d{3}[-.\ ]\d{4}
-    | \(0?[1-9]\d{1,4}\)[ ]?-? \d{3,4}[- ]?\d{3,4}
-    | \(0[1-9]\d{1,4}\)[ ]? \d(?:"""
-    + _GAP
-    + rb"""?\d){3,7}
-    | 0[1-9]\d{0,4}"""
-    + _GAP
-    + rb"""\d(?:"""
-    + _GAP
-    + rb"""?\d){4,9}
-    """
+    rf"""(?x)
+      \+ {_COUNTRY} {_GAP}? (?:\(0?\d{{0,5}}\){_GAP}?)? \d(?:{_GAP}?\d){{5,12}}
+    | 00{_COUNTRY} {_GAP} \d{{1,5}} {_GAP}\d(?:{_GAP}?\d){{3,10}}
+    # North America
+    | (?:1[-.\ ]?)? (?:\([2-9]\d\d\)\ ?-?|[2-9]\d\d[-.]|(?<=1[-.\ ])[2-9]\d\d\ ) \d{{3}}[-.\ ]\d{{4}}
+    # an area code in parentheses
+    | \(0?[1-9]\d{{1,4}}\)\ ?-? \d{{3,4}}[-\ ]?\d{{3,4}}
+    | \(0[1-9]\d{{1,4}}\)\ ? \d(?:{_GAP}?\d){{3,7}}
+    # the national forms: France's pairs, one digit of an area and eight, longer areas
+    | 0[1-9](?P<same>[ .-]) \d\d(?:(?P=same)\d\d){{3}}
+    | 0[1-9][\ -]\d{{4}}\ ?\d{{3,4}}
+    | 0[1-9]\d{{1,4}}{_GAP}\d(?:{_GAP}?\d){{4,9}}
+    """.encode("latin-1")
 )
 _WEAK = re.compile(rb"\(?\d{1,5}\)?(?:[ ./-]?\(?\d{1,8}\)?){0,5}")
 _EXTENSION = re.compile(rb"(?:,? ?(?:x|ext\.?|extension|#)) ?\d{1,6}(?![\w])", re.I)
@@ -66,7 +51,7 @@ _DATE = re.compile(
     rb"(?:\d{1,2}([./ -])\d{1,2}\1(?:19|20)\d\d|(?:1[5-9]|20)\d\d([./ -])?[01]?\d(?(2)\2)[0-3]?\d"
     rb"|(?:1[0-9]|20)\d\d ?(?:-|/|\xe2\x80\x93) ?(?:1[0-9]|20)\d\d)(?!\d)"
 )
-_DECIMAL = re.compile(rb"\d+\.\d+$")
+_DECIMAL = re.compile(rb"\+?\d+\.\d+$")
 # A number of nobody: 555-0100 to 555-0199 (North American Numbering Plan), here for all countries.
 NOBODY = re.compile(rb"55501\d\d$")
 _BESIDE = WORD | class_of(b".,/$%&=#@-")
@@ -114,7 +99,7 @@ def _strong(text: Text, begin: int, end: int) -> list[tuple[int, int]]:
             continue
         if 48 <= data[stop] < 58 or (data[stop] == 46 and 48 <= data[stop + 1] < 58):
             continue
-        if _DATE.match(match[0]) or NOBODY.search(digits):
+        if _DATE.match(match[0]) or _DECIMAL.match(match[0]) or NOBODY.search(digits):
             continue
         found.append((start, _with_extension(text, stop)))
     return found

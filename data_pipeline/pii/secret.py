@@ -82,7 +82,9 @@ def _assigned(text: Text, start: int, end: int) -> list[tuple[int, int]]:
 def _is_name(value: bytes) -> bool:
     """Words with a few digits at their ends (path/to/file2, some_name_v2, my.host.name1)."""
     parts = re.split(rb"[_/.=-]", value)
-    return all(re.fullmatch(rb"[A-Za-z]*\d{0,4}", part) and len(part) < 20 for part in parts)
+    return all(
+        re.fullmatch(rb"[A-Za-z]*\d{0,4}[A-Za-z]*", part) and len(part) < 20 for part in parts
+    )
 
 
 def entropy(value: bytes) -> float:

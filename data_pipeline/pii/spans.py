@@ -19,22 +19,21 @@ def without_overlaps(found: Mapping[str, Sequence[tuple[int, int]]]) -> list[Spa
     """
     spans = [Span(start, end, kind) for kind, places in found.items() for start, end in places]
     rank = {kind: i for i, kind in enumerate(found)}
-    spans.sort(key=lambda span: (span.start, span.end))
+    spans.sort()
     kept: list[Span] = []
-    together: list[Span] = []
-    reach = -1
-    for span in spans:
-        if span.start >= reach:
-            kept += _longest(together, rank)
-            together = []
-        together.append(span)
-        reach = max(reach, span.end)
-    return kept + _longest(together, rank)
+    first = 0
+    reach = spans[0].end if spans else 0
+    for i in range(1, len(spans) + 1):
+        if i < len(spans) and spans[i].start < reach:
+            reach = max(reach, spans[i].end)
+            continue
+        kept += _longest(spans[first:i], rank) if i - first > 1 else spans[first:i]
+        first = i
+        reach = spans[i].end if i < len(spans) else 0
+    return kept
 
 
 def _longest(spans: list[Span], rank: Mapping[str, int]) -> list[Span]:
-    if len(spans) < 2:
-        return spans
     kept: list[Span] = []
     for span in sorted(spans, key=lambda s: (s.start - s.end, rank[s.kind], s.start)):
         if all(span.end <= other.start or span.start >= other.end for other in kept):
