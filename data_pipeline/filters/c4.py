@@ -87,7 +87,9 @@ def judge_c4(f: Features, rules: C4Quality, out: Verdicts) -> C4Lines:
         remove("javascript", find(b"javascript") & ~lorem)
     curly = find(b"{") & left if rules.drop_curly_bracket else nowhere
     if rules.remove_policy:
-        remove("policy", functools.reduce(np.logical_or, map(find, _POLICIES)))
+        cookies = b"cookie" in lower
+        asked = [phrase for phrase in _POLICIES if cookies or b"cookie" not in phrase]
+        remove("policy", functools.reduce(np.logical_or, map(find, asked)))
     first_lorem = _first(lorem, lines.documents, n)
     first_curly = _first(curly, lines.documents, n)
     dropped = (first_lorem < len(starts)) & (first_lorem <= first_curly)

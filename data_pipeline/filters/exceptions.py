@@ -72,9 +72,13 @@ class Table:
         self._maybe = np.zeros(1 << 16, bool)
         self._maybe[_slot(self._keys)] = True
 
+    def maybe(self, hashes: np.ndarray) -> np.ndarray:
+        """Indices of all hashes that are keys, and of a few that are not."""
+        return np.flatnonzero(self._maybe[_slot(hashes)])
+
     def find(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Indices of hashes that are keys, and of which keys."""
-        maybe = np.flatnonzero(self._maybe[_slot(hashes)])
+        maybe = self.maybe(hashes)
         place = np.minimum(np.searchsorted(self._keys, hashes[maybe]), len(self._keys) - 1)
         found = self._keys[place] == hashes[maybe]
         return maybe[found], self._rules[place[found]]
@@ -82,13 +86,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Tables:
-    """cuts: words to be cut after first_cut and second_cut bytes (0 = not again).
+    """cuts: words to be cut after first_cut and second_cut bytes (0 = not again); beginnings: their
+    first 8 bytes.
 
     joined: a word and the dot or apostrophe at its edge that are one word; around_mark: two words
     and the mark between; pairs, triples: marks that are one word.
     """
 
     cuts: Table
+    beginnings: Table
     first_cut: np.ndarray
     second_cut: np.ndarray
     joined: Table
@@ -136,7 +142,11 @@ def _contractions() -> dict[str, tuple[str, ...]]:
     cuts += [tuple(pieces.split("|")) for pieces in _OTHER_CUTS.split()]
     for hour in range(1, 13):
         cuts += [(str(hour), half) for half in ("am", "pm", "a.m.", "p.m.")]
-    found: dict[str, tuple[str, ...]] = {"y'all": ("y'", "all"), "y’all": ("y’", "all"), "yall": ("y", "all")}
+    found: dict[str, tuple[str, ...]] = {
+        "y'all": ("y'", "all"),
+        "y’all": ("y’", "all"),
+        "yall": ("y", "all"),
+    }
     for pieces in cuts:
         for first in (pieces[0], pieces[0][0].upper() + pieces[0][1:]):
             for mark in ("'", "’"):
@@ -157,6 +167,7 @@ def tables() -> Tables:
         edged += [word + mark for word in _BEFORE_APOSTROPHE.split()]
     return Tables(
         Table([hash_of(word) for word in cuts]),
+        Table([int.from_bytes(word.encode()[:8], "little") for word in cuts]),
         np.array(first),
         np.array(second),
         Table([hash_of(word) for word in edged]),

@@ -13,7 +13,7 @@ import pyarrow as pa
 from data_pipeline.filters import characters
 from data_pipeline.filters.characters import DIGIT, LETTER
 from data_pipeline.filters.joined import NEWLINE, Joined, mix
-from data_pipeline.filters.repetition import Sequences
+from data_pipeline.filters.repetition import Sequences, sums
 from data_pipeline.filters.words import Words
 
 
@@ -77,7 +77,7 @@ class Features:
     def ink(self) -> np.ndarray:
         """int64 [N]: characters that are no space."""
         sequences = self.chunk_sequences
-        return _sums(sequences.lengths, sequences.bounds)
+        return sums(sequences.lengths, sequences.bounds)
 
     @functools.cached_property
     def rows(self) -> Segments:
@@ -192,11 +192,6 @@ def _powers(number: int) -> np.ndarray:
     factors = np.full(number, np.uint64(0x9E3779B97F4A7C15))
     factors[:1] = 1
     return factors.cumprod(dtype=np.uint64)
-
-
-def _sums(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    ends = np.concatenate([[0], np.cumsum(values)])
-    return np.diff(ends[bounds])
 
 
 @functools.cache

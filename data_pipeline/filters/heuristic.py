@@ -12,6 +12,7 @@ are in rules.py, each with its source.
 
 import contextlib
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,7 @@ from data_pipeline.filters.published import (
     judge_fineweb,
     judge_gopher_quality,
     judge_gopher_repetition,
-    num_occurrences,
+    num_present,
 )
 from data_pipeline.filters.repetition import repeats
 from data_pipeline.filters.rules import STOP_WORDS, CodeRules, HeuristicConfig, ProseRules
@@ -48,6 +49,7 @@ ENCODED = (
 BULLETS = np.array([ord(c) for c in "-*•‣▪●·"])
 LITERALS = np.array([ord(c) for c in "0123456789\"'\\"])
 SHORT_LINE = 30  # characters
+PORTION = 400_000  # bytes judged at once: what is computed of them stays in a core's cache
 
 
 class HeuristicFilter:
@@ -69,8 +71,9 @@ class HeuristicFilter:
                 continue
             index = np.flatnonzero(chosen)
             texts = batch["text"] if chosen.all() else batch["text"].take(pa.array(index))
-            some = judge(texts)
-            verdicts.reason[index], verdicts.score[index] = some.reason, some.score
+            for start, end in _portions(texts):
+                some, of = judge(texts.slice(start, end - start)), index[start:end]
+                verdicts.reason[of], verdicts.score[of] = some.reason, some.score
         return Judged(verdicts)
 
     def _judge_prose(self, texts: pa.Array) -> Verdicts:
@@ -100,6 +103,14 @@ class HeuristicFilter:
             _judge_code(texts, features, self.config.code, out)
             _judge_data(texts, features, self.config, out)
         return out
+
+
+def _portions(texts: pa.Array) -> list[tuple[int, int]]:
+    """[start, end) of texts that make a portion; a longer text is one of its own."""
+    ends = np.cumsum(pc.binary_length(texts).to_numpy(zero_copy_only=False))
+    portion = ends // PORTION
+    starts = np.concatenate([[0], np.flatnonzero(portion[1:] != portion[:-1]) + 1])
+    return list(pairwise([*starts.tolist(), len(texts)]))
 
 
 @contextlib.contextmanager
@@ -135,9 +146,8 @@ def _judge_prose(f: Features, rules: ProseRules, out: Verdicts) -> None:
     alphabetic = joined.counts(starts[_with_letter(f)]) / words
     below(out, "too_few_alphabetic_words", alphabetic, rules.min_alphabetic_word_rate)
     if rules.min_stop_words is not None:
-        hashes = f.chunk_sequences.hashes
-        present = [num_occurrences(f, hashes, starts, word) > 0 for word in STOP_WORDS]
-        below(out, "too_few_stop_words", np.sum(present, axis=0), rules.min_stop_words)
+        found = num_present(f.chunk_sequences, STOP_WORDS)
+        below(out, "too_few_stop_words", found, rules.min_stop_words)
     short = f.rate(rows.documents, joined.num_characters(first, last) < SHORT_LINE, lines)
     above(out, "too_many_short_lines", short, rules.max_short_line_rate)
     repeated = repeats(f.row_hashes, rows.documents)
@@ -196,9 +206,8 @@ def _judge_tops(f: Features, bounds: dict[int, float | None], out: Verdicts) -> 
         return
     kept = np.flatnonzero(out.reason == None)  # noqa: E711  (elementwise)
     sequences, ink = f.chunk_sequences.only(kept), np.maximum(f.ink[kept], 1)
-    most = sequences.most_common_count(min(asked))
     for n, bound in asked.items():
-        near = np.flatnonzero((most > 1) & (most * sequences.longest(n) > bound * ink))
+        near = sequences.near_top(n, bound * ink)
         rate = np.zeros(f.num_documents)
         if len(near):
             documents, counts, characters, _ = sequences.only(near).groups(n)

@@ -122,10 +122,14 @@ class Joined:
         return self.num_characters(self.starts, self.ends)
 
     @functools.cached_property
+    def space(self) -> np.ndarray:
+        """bool [B]: a byte of a space."""
+        return (self.classes & SPACE) != 0
+
+    @functools.cached_property
     def chunks(self) -> tuple[np.ndarray, np.ndarray]:
         """Maximal runs of characters that are no space: starts, ends."""
-        ink = (self.classes & SPACE) == 0
-        edges = np.flatnonzero(ink[1:] != ink[:-1]) + 1
+        edges = np.flatnonzero(self.space[1:] != self.space[:-1]) + 1
         return edges[::2], edges[1::2]
 
     def counts(self, starts: np.ndarray) -> np.ndarray:
@@ -149,9 +153,8 @@ class Joined:
     def _eights(self) -> np.ndarray:
         """uint64 [B + …]: the 8 bytes from each position."""
         size = len(self._padded) - 7
-        return np.ndarray(
-            (size,), "<u8", memoryview(self._padded), 0, (1,)
-        )  # overlapping, unaligned
+        # Overlapping and unaligned: numpy copes with both when it gathers.
+        return np.ndarray((size,), "<u8", memoryview(self._padded), 0, (1,))  # pyright: ignore
 
     def any_bit(self, starts: np.ndarray, ends: np.ndarray, bit: np.uint8) -> np.ndarray:
         """bool [K]: a character of the segment has the bit; none is empty."""
@@ -185,7 +188,7 @@ class Joined:
         for i in rest.tolist():
             start = int(starts[i]) + 8 * _MOST_STEPS
             left = self.data[start : int(starts[i] + lengths[i])]
-            digest = hashlib.blake2b(left, digest_size=8).digest()
+            digest = hashlib.blake2b(left.tobytes(), digest_size=8).digest()
             found[i : i + 1] = mix(found[i : i + 1]) + np.frombuffer(digest, "<u8")
         return found
 

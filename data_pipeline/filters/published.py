@@ -4,13 +4,16 @@ Each drops a document for the first rule that it breaks, in datatrove's order
 (datatrove/pipeline/filters/*.py, release 0.10.1); the bounds are in rules.py. C4's are in c4.py.
 """
 
+import functools
+
 import numpy as np
 
 from data_pipeline.document import Verdicts
 from data_pipeline.filters import characters
 from data_pipeline.filters.characters import ALPHA, WORDLIKE
+from data_pipeline.filters.exceptions import Table, hash_of
 from data_pipeline.filters.features import Features
-from data_pipeline.filters.repetition import Sequences, repeated_segments
+from data_pipeline.filters.repetition import Sequences, repeated_segments, sums
 from data_pipeline.filters.rules import FineWebQuality, GopherQuality, GopherRepetition
 
 _BULLETS = np.array([ord("•"), ord("-")])
@@ -19,14 +22,13 @@ _ELLIPSIS = ord("…")
 
 def judge_gopher_quality(f: Features, rules: GopherQuality, out: Verdicts) -> None:
     """Rae et al. 2021, appendix A1.1."""
-    n, words, joined = f.num_documents, f.words, f.joined
+    words, joined, bounds = f.words, f.joined, f.word_sequences.bounds
     total = np.maximum(f.word_counts, 1)
     wordlike = (words.bits & WORDLIKE) != 0
-    documents = words.documents
-    count = np.bincount(documents[wordlike], minlength=n)
+    count = sums(wordlike, bounds)
     below(out, "too_few_words", count, rules.min_words)
     above(out, "too_many_words", count, rules.max_words)
-    mean = np.bincount(documents, words.lengths * wordlike, n) / np.maximum(count, 1)
+    mean = sums(words.lengths * wordlike, bounds) / np.maximum(count, 1)
     below(out, "mean_word_too_short", mean, rules.min_mean_word_length)
     above(out, "mean_word_too_long", mean, rules.max_mean_word_length)
     hashes = joined.counts(np.flatnonzero(joined.data == ord("#")))
@@ -40,12 +42,10 @@ def judge_gopher_quality(f: Features, rules: GopherQuality, out: Verdicts) -> No
     above(out, "too_many_bullets", rate, rules.max_bullet_line_rate)
     rate = f.rate(inked.documents, ends_in_ellipsis(f, ends[inked.last - 1]), lines)
     above(out, "too_many_ellipsis_lines", rate, rules.max_ellipsis_line_rate)
-    alphabetic = np.bincount(documents[(words.bits & ALPHA) != 0], minlength=n) / total
+    alphabetic = sums((words.bits & ALPHA) != 0, bounds) / total
     below(out, "too_few_alphabetic_words", alphabetic, rules.min_alphabetic_word_rate)
     if rules.min_stop_words is not None:
-        found = np.zeros(n, np.int64)
-        for word in rules.stop_words:
-            found += num_occurrences(f, words.hashes, words.starts, word) > 0
+        found = num_present(f.word_sequences, rules.stop_words)
         below(out, "too_few_stop_words", found, rules.min_stop_words)
 
 
@@ -92,13 +92,9 @@ def _judge_ngrams(f: Features, rules: GopherRepetition, length: np.ndarray, out:
     if len(kept) < f.num_documents:
         sequences = sequences.only(kept)
     length = length[kept]
-    bounds = rules.max_top_ngram_rates
-    if bounds:
-        most = sequences.most_common_count(min(bounds))
-        for n, bound in sorted(bounds.items()):
-            # Longer n-grams are no more frequent; with the spaces between their words.
-            limit = most * (sequences.longest(n) + n - 1)
-            near = np.flatnonzero(limit > bound * length)
+    for n, bound in rules.max_top_ngram_rates.items():
+        near = sequences.near_top(n, bound * length)
+        if len(near):
             rate = np.zeros(f.num_documents)
             rate[kept[near]] = _top(sequences.only(near), n) / length[near]
             above(out, f"top_{n}_gram", rate, bound)
@@ -204,11 +200,18 @@ def ends_in_ellipsis(f: Features, ends: np.ndarray) -> np.ndarray:
     return three | (f.last_codes(ends) == _ELLIPSIS)
 
 
-def num_occurrences(f: Features, hashes: np.ndarray, starts: np.ndarray, word: str) -> np.ndarray:
-    """int64 [N]: how often a word is among the words of each document."""
-    from data_pipeline.filters.exceptions import hash_of
+def num_present(sequences: Sequences, words: tuple[str, ...]) -> np.ndarray:
+    """int64 [N]: how many of the words are among those of each document."""
+    at, which = _table(words).find(sequences.hashes)
+    document = np.searchsorted(sequences.bounds, at, side="right") - 1
+    present = np.zeros((sequences.num_documents, len(words)), bool)
+    present[document, which] = True
+    return present.sum(axis=1)
 
-    return f.joined.counts(starts[hashes == np.uint64(hash_of(word))])
+
+@functools.cache
+def _table(words: tuple[str, ...]) -> Table:
+    return Table([hash_of(word) for word in words])
 
 
 def above(out: Verdicts, reason: str, score: np.ndarray, bound: float | None) -> None:

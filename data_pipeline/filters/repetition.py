@@ -14,7 +14,7 @@ from data_pipeline.filters.joined import Joined, mix
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Sequences:
     """K words of N documents.
 
@@ -41,94 +41,105 @@ class Sequences:
         np.cumsum(self.lengths, out=ends[1:])
         return ends
 
+    @functools.cached_property
+    def _salted(self) -> np.ndarray:
+        """Hashes that are other ones in another document."""
+        salts = mix(np.arange(self.num_documents, dtype=np.uint64))
+        return self.hashes + np.repeat(salts, np.diff(self.bounds))
+
     def only(self, chosen: np.ndarray) -> "Sequences":
-        """The documents at int64 indices."""
+        """The documents at increasing int64 indices."""
+        if len(chosen) == self.num_documents:
+            return self
         sizes = np.diff(self.bounds)[chosen]
         bounds = np.concatenate([[0], np.cumsum(sizes)])
         index = np.arange(bounds[-1]) + np.repeat(self.bounds[chosen] - bounds[:-1], sizes)
         return Sequences(self.hashes[index], self.lengths[index], bounds)
 
-    def ngrams(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Hashes of the n-grams that lie within one document, and their first words."""
-        num = len(self.hashes) - n + 1
-        if num < 1:
-            return np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        hashes = self.hashes[:num].copy()
+    def _ngrams(self, n: int) -> np.ndarray:
+        """uint64 [K - n + 1]: hashes; an n-gram that goes on into the next document is alone."""
+        num = max(len(self.hashes) - n + 1, 0)
+        hashes = self._salted[:num].copy()
         for i in range(1, n):
             hashes *= _MULTIPLIER
-            hashes ^= hashes >> np.uint64(29)
-            hashes += self.hashes[i : i + num]
-        crossing = self.bounds[1:-1, None] - np.arange(1, n)
-        crossing = crossing[(crossing >= 0) & (crossing < num)]
-        inside = np.ones(num, bool)
-        inside[crossing] = False
-        first = np.flatnonzero(inside)
-        return (hashes if len(first) == num else hashes[first]), first
+            hashes += self._salted[i : i + num]
+        hashes ^= hashes >> np.uint64(32)
+        hashes *= _MULTIPLIER
+        return hashes
 
     def repeated(self, n: int) -> np.ndarray:
         """First words, in order, of the n-grams that occurred before in their document."""
-        hashes, first = self.ngrams(n)
-        if not len(first):
-            return first
-        hashes = mix(hashes + _MULTIPLIER * self.documents[first].astype(np.uint64))
-        width = np.uint64(len(first).bit_length())
+        hashes = self._ngrams(n)
+        width = np.uint64(len(hashes).bit_length())
         # The hash's upper bits and the place behind them in one number: far faster than argsort.
-        keys = np.sort((hashes >> width << width) | np.arange(len(first), dtype=np.uint64))
-        again = np.flatnonzero(keys[1:] >> width == keys[:-1] >> width)
-        places = (keys & ((np.uint64(1) << width) - np.uint64(1))).astype(np.int64)
-        now, before = places[again + 1], places[again]
-        return np.sort(first[now[hashes[now] == hashes[before]]])
+        keys = hashes >> width
+        keys <<= width
+        keys |= np.arange(len(hashes), dtype=np.uint64)
+        keys.sort()
+        again = np.flatnonzero((keys[1:] ^ keys[:-1]) >> width == 0)
+        places = np.uint64((1 << int(width)) - 1)
+        now, before = keys[again + 1] & places, keys[again] & places
+        return np.sort(now[hashes[now] == hashes[before]]).astype(np.int64)
 
     def covered(self, n: int) -> np.ndarray:
         """Characters in words that a repeated n-gram covers, each once: int64 [N]."""
         first = self.repeated(n)
         covered = np.zeros(self.num_documents, np.int64)
-        if not len(first):
-            return covered
-        begin = np.maximum(first, np.concatenate([[0], first[:-1] + n]))
-        characters = self._ends[first + n] - self._ends[begin]
-        np.add.at(covered, self.documents[first], characters)
+        begin = np.maximum(first, np.concatenate([[0], first[:-1] + n])[: len(first)])
+        np.add.at(covered, self.documents[first], self._ends[first + n] - self._ends[begin])
         return covered
 
-    def most_common_count(self, n: int) -> np.ndarray:
-        """How often the most frequent n-gram of each document occurs: int64 [N]."""
-        hashes, first = self.ngrams(n)
-        most = np.zeros(self.num_documents, np.int64)
-        if not len(first):
-            return most
-        width = np.uint64(max(self.num_documents.bit_length(), 1))
-        shift = np.uint64(64) - width
-        documents = self.documents[first].astype(np.uint64)
-        keys = np.sort(documents << shift | mix(hashes) >> width)
-        heads = np.concatenate([[0], np.flatnonzero(keys[1:] != keys[:-1]) + 1])
-        counts = np.diff(np.append(heads, len(keys)))
-        of = (keys[heads] >> shift).astype(np.int64)
-        edges = np.concatenate([[0], np.flatnonzero(of[1:] != of[:-1]) + 1])
-        most[of[edges]] = np.maximum.reduceat(counts, edges)
-        return most
+    def near_top(self, n: int, limits: np.ndarray) -> np.ndarray:
+        """int64: documents of which an n-gram may take more characters than limits [N].
 
-    def longest(self, n: int) -> np.ndarray:
-        """Characters of the longest n-gram of each document, words only: int64 [N]."""
-        _, first = self.ngrams(n)
+        With the spaces between its words; the others surely have no such n-gram.
+        """
+        near = np.arange(self.num_documents)
+        for size in range(2, n + 1):  # a longer n-gram is no more frequent than a pair in it
+            some = self.only(near)
+            near = near[some._longest(n) * some._highest_count(size) > limits[near]]
+        return near
+
+    def _longest(self, n: int) -> np.ndarray:
+        """int64 [N]: characters of the longest n-gram, at most; 0 where there is none."""
         longest = np.zeros(self.num_documents, np.int64)
-        if len(first):
-            length = self._ends[first + n] - self._ends[first]
-            of = self.documents[first]
-            edges = np.concatenate([[0], np.flatnonzero(of[1:] != of[:-1]) + 1])
-            longest[of[edges]] = np.maximum.reduceat(length, edges)
+        some = np.flatnonzero(np.diff(self.bounds) >= n)
+        if len(some):
+            length = self._ends[n:] - self._ends[:-n]
+            longest[some] = np.maximum.reduceat(length, self.bounds[some]) + n - 1
         return longest
+
+    @functools.cache  # noqa: B019  (lives as long as its batch)
+    def _highest_count(self, n: int) -> np.ndarray:
+        """int64 [N]: how often the most frequent n-gram of each document occurs."""
+        hashes = self._ngrams(n)
+        most = np.zeros(self.num_documents, np.int64)
+        if not len(hashes):
+            return most
+        width = np.uint64(self.num_documents.bit_length())
+        shift = np.uint64(64) - width
+        hashes >>= width
+        hashes |= self.documents[: len(hashes)].astype(np.uint64) << shift
+        hashes.sort()
+        heads = np.flatnonzero(hashes[1:] != hashes[:-1]) + 1
+        heads = np.concatenate([[0], heads])
+        counts = np.diff(heads, append=len(hashes))
+        documents = (hashes[heads] >> shift).astype(np.int64)
+        edges = np.concatenate([[0], np.flatnonzero(np.diff(documents)) + 1])
+        most[documents[edges]] = np.maximum.reduceat(counts, edges)
+        return most
 
     def groups(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Distinct n-grams: document, number, characters, first word; ordered by first word."""
-        hashes, first = self.ngrams(n)
-        keys = mix(hashes + _MULTIPLIER * self.documents[first].astype(np.uint64))
+        hashes = self._ngrams(n)
+        inside = np.flatnonzero(self.documents[: len(hashes)] == self.documents[n - 1 :])
+        keys = hashes[inside]
         order = np.argsort(keys, kind="stable")
-        sorted_keys = keys[order]
         new = np.ones(len(keys), bool)
-        new[1:] = sorted_keys[1:] != sorted_keys[:-1]
+        new[1:] = keys[order][1:] != keys[order][:-1]
         heads = np.flatnonzero(new)
         counts = np.diff(np.append(heads, len(keys)))
-        words = first[order[heads]]
+        words = inside[order[heads]]
         by_place = np.argsort(words)
         words, counts = words[by_place], counts[by_place]
         return self.documents[words], counts, self._ends[words + n] - self._ends[words], words
@@ -139,12 +150,10 @@ class Sequences:
         A repeated n-gram is skipped as a whole: datatrove's find_all_duplicate.
         """
         totals = np.zeros(self.num_documents, np.int64)
-        hashes, first = self.ngrams(n)
-        bounds = np.searchsorted(first, self.bounds)
+        hashes = self._ngrams(n)
         for d in range(self.num_documents):
-            inside = slice(bounds[d], bounds[d + 1])
-            own, seen, place, total = hashes[inside].tolist(), set(), 0, 0
-            start = int(self.bounds[d])
+            start, end = int(self.bounds[d]), int(self.bounds[d + 1]) - n + 1
+            own, seen, place, total = hashes[start : max(end, start)].tolist(), set(), 0, 0
             while place < len(own):
                 if own[place] in seen:
                     total += int(self._ends[start + place + n] - self._ends[start + place])
@@ -154,6 +163,15 @@ class Sequences:
                     place += 1
             totals[d] = total
         return totals
+
+
+def sums(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """int64 [N]: of the values between bounds int64 [N + 1]."""
+    totals = np.zeros(len(bounds) - 1, np.int64)
+    some = np.flatnonzero(np.diff(bounds))
+    if len(some):
+        totals[some] = np.add.reduceat(values, bounds[some], dtype=np.int64)
+    return totals
 
 
 def repeats(keys: np.ndarray, documents: np.ndarray) -> np.ndarray:
@@ -173,14 +191,13 @@ def repeated_segments(
     again = np.zeros(len(starts), bool)
     # Both ends and the length tell nearly all apart; the rest is compared by all its bytes.
     tail = joined.first_bytes(np.maximum(ends - 8, starts), lengths)
-    key = mix(joined.first_bytes(starts, lengths)) + mix(tail + lengths.astype(np.uint64))
-    key ^= mix(documents.astype(np.uint64))
+    key = joined.first_bytes(starts, lengths) * _MULTIPLIER + tail
+    key = mix(key + lengths.astype(np.uint64)) ^ mix(documents.astype(np.uint64))
     ordered = np.sort(key)
     twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     if len(twice):
         close = np.flatnonzero(np.isin(key, twice))
-        hashes = joined.hashes(starts[close], lengths[close]) + mix(
-            lengths[close].astype(np.uint64)
-        )
+        hashes = joined.hashes(starts[close], lengths[close])
+        hashes += mix(lengths[close].astype(np.uint64))
         again[close] = repeats(hashes, documents[close])
     return again

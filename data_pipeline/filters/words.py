@@ -50,11 +50,10 @@ class Words:
         self._place(is_start)
         if self._apply_exceptions(is_start):
             self._place(is_start)
-            self.__dict__.pop("hashes", None)
 
     def _place(self, is_start: np.ndarray) -> None:
         """starts and ends from where words begin: each ends where the next or a space does."""
-        space = (self._joined.classes & SPACE) != 0
+        space = self._joined.space
         self.starts = np.flatnonzero(is_start)
         self.ends = np.flatnonzero((space[1:] | is_start[1:-1]) & ~space[:-1]) + 1
 
@@ -81,32 +80,37 @@ class Words:
     def _apply_exceptions(self, is_start: np.ndarray) -> bool:
         """Cuts "don't" into two, joins "Mr" and "." again; whether anything changed."""
         rules, data = exceptions.tables(), self._joined.data
-        at, rule = rules.cuts.find(self.hashes)
-        is_start[self.starts[at] + rules.first_cut[rule]] = True
-        is_start[self.starts[at] + rules.second_cut[rule]] = True
         sizes = self.ends - self.starts
-        touching = self.starts[1:] == self.ends[:-1]
-        # No word but a mark is a byte or an apostrophe of three: "Mr" and ".", "'" and "em".
-        first = data[self.starts]
-        apostrophe = ((first == ord("'")) & (sizes == 1)) | ((first == 0xE2) & (sizes == 3))
-        edge = apostrophe | ((first == ord(".")) & (sizes == 1))
-        words = np.flatnonzero(touching & edge[1:])
+        close = rules.beginnings.maybe(self._joined.first_bytes(self.starts, sizes))
+        at, rule = rules.cuts.find(self._joined.hashes(self.starts[close], sizes[close]))
+        cut = self.starts[close[at]]
+        is_start[cut + rules.first_cut[rule]] = True
+        is_start[cut + rules.second_cut[rule]] = True
+        # What is joined holds a mark: "Mr" and ".", "'" and "em", "and" "/" "or", ")" and ":".
+        at = np.flatnonzero(self._joined.classes[self.starts] & MARK)
+        at = at[(at > 0) & (at < len(sizes) - 1)] if len(at) else at
+        first, single = data[self.starts[at]], sizes[at] == 1
+        follows = self.ends[at - 1] == self.starts[at]
+        leads = self.starts[at + 1] == self.ends[at]
+        # No word but a mark is one apostrophe of three bytes.
+        apostrophe = ((first == ord("'")) & single) | ((first == 0xE2) & (sizes[at] == 3))
+        words = at[follows & (apostrophe | ((first == ord(".")) & single))] - 1
         degree = (data[self.starts[words] - 1] == 0xB0) & (data[self.starts[words] - 2] == 0xC2)
         joints = [self._join(words[~degree], 2, rules.joined)]
-        joints += [self._join(np.flatnonzero(touching & apostrophe[:-1]), 2, rules.joined)]
-        slash = np.flatnonzero(np.isin(first, _WITHIN) & (sizes == 1)) - 1
-        slash = slash[(slash >= 0) & (slash + 2 < len(sizes))]
-        slash = slash[touching[slash] & touching[slash + 1]]
-        slash = self._join(slash, 3, rules.around_mark)
-        joints += [slash, slash + 1]
-        single = touching & (sizes[1:] == 1) & (sizes[:-1] == 1)
-        pairs = np.flatnonzero(single)
+        joints += [self._join(at[leads & apostrophe], 2, rules.joined)]
+        within = at[follows & leads & single & np.isin(first, _WITHIN)] - 1
+        within = self._join(within, 3, rules.around_mark)
+        joints += [within, within + 1]
+        pairs = np.union1d(
+            at[single & leads & (sizes[at + 1] == 1)],
+            at[single & follows & (sizes[at - 1] == 1)] - 1,
+        )
         triples = self._join(pairs[:-1][pairs[1:] == pairs[:-1] + 1], 3, rules.triples)
         taken = np.concatenate([triples - 1, triples, triples + 1, triples + 2])
         joints += [triples, triples + 1, self._join(np.setdiff1d(pairs, taken), 2, rules.pairs)]
         gone = np.concatenate(joints) + 1
         is_start[self.starts[gone]] = False
-        return len(at) > 0 or len(gone) > 0
+        return len(cut) > 0 or len(gone) > 0
 
     def _join(self, first: np.ndarray, number: int, table: exceptions.Table) -> np.ndarray:
         """Those words (sorted) that with the next ones are in the table, none overlapping."""
