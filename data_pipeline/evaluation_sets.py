@@ -179,9 +179,12 @@ class Index:
             int64 [K] each: the first word of a run, how many words it has, and the example.
         """
         runs = Runs(words.hashes)
+        none = np.zeros(0, np.int64)
         found = [np.zeros((3, 0), np.int64)]
         for length, table in self.tables.items():
-            at, example = table.find(runs.all_hashes(length))
+            blocks = [(first, *table.find(hashes)) for first, hashes in runs.blocks(length)]
+            at = np.concatenate([none, *(first + place for first, place, _ in blocks)])
+            example = np.concatenate([none, *(examples for _, _, examples in blocks)])
             document = np.searchsorted(words.firsts, at, side="right") - 1
             inside = at + length <= words.firsts[document + 1]
             at, example = at[inside], example[inside]
@@ -203,7 +206,7 @@ class _Table:
 
     def find(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """int64: where a known hash stands, and the example that has it."""
-        at = np.flatnonzero(self._filter[(hashes >> self._shift).astype(np.int64)])
+        at = np.flatnonzero(self._filter[(hashes >> self._shift).view(np.int64)])
         place = np.minimum(np.searchsorted(self._hashes, hashes[at]), len(self._hashes) - 1)
         known = self._hashes[place] == hashes[at]
         return at[known], self._examples[place[known]]

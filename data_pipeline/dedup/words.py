@@ -7,6 +7,7 @@ import functools
 import string
 import sys
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ _UNSPACED = (
     (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF),
 )  # fmt: skip
 _FACTOR = 0x9E3779B97F4A7C15
+BLOCK = 2**14  # values worked on at a time, so that they stay in the processor's cache
 _STEP = np.uint64(pow(_FACTOR, -1, 2**64))
 
 
@@ -60,7 +62,8 @@ class Words:
     def _of(cls, texts: pa.Array, letters: bool) -> "Words":
         data, offsets = text_buffer(texts)
         text = data[: int(offsets[-1])]
-        inside = (_LETTERS if letters else ~_SPACE)[text]
+        table = _LETTERS if letters else ~_SPACE
+        inside = np.frombuffer(bytearray(text.tobytes().translate(table.tobytes())), bool)
         begins = np.ones(len(text) + 1, bool)
         leads = np.flatnonzero(text >= 0xC0)
         codes, sizes = codes_at(data, leads)
@@ -167,9 +170,17 @@ class Runs:
 
     def all_hashes(self, length: int) -> np.ndarray:
         """uint64 [W - length + 1]: of the runs of a length from every place on."""
-        num = max(len(self._sums) - length, 0)
-        total = self._sums[length : length + num] - self._sums[:num]
-        return mixed(total * _powers(len(self._sums))[1][:num])
+        found = [hashes for _, hashes in self.blocks(length)]
+        return np.concatenate([np.zeros(0, np.uint64), *found])
+
+    def blocks(self, length: int) -> Iterator[tuple[int, np.ndarray]]:
+        """As all_hashes, some at a time: the first place, and uint64 [BLOCK] or fewer."""
+        num, powers = len(self._sums) - length, _powers(len(self._sums))[1]
+        for first in range(0, num, BLOCK):
+            last = min(first + BLOCK, num)
+            total = self._sums[first + length : last + length] - self._sums[first:last]
+            total *= powers[first:last]
+            yield first, mixed(total)
 
 
 def _powers(num: int) -> tuple[np.ndarray, np.ndarray]:
@@ -189,6 +200,10 @@ def _powers_of(num: int) -> tuple[np.ndarray, np.ndarray]:
 
 def mixed(values: np.ndarray) -> np.ndarray:
     """The finalizer of splitmix64 (Steele, Lea and Flood 2014)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    found = np.empty_like(values)
+    for start in range(0, len(values), BLOCK):
+        block = values[start : start + BLOCK]
+        block = (block ^ (block >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        block = (block ^ (block >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        found[start : start + BLOCK] = block ^ (block >> np.uint64(31))
+    return found
