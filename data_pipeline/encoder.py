@@ -1,10 +1,10 @@
-"""Texts as the ids of a SentencePiece model, each different word of a batch encoded once.
+"""Texts as the ids of a SentencePiece model, each different word encoded once.
 
 BPE joins neighbours into pieces, best piece first. Two characters that are neighbours in no piece
 are never joined, nor does anything reach across them, so that a text may be cut between them and
 its parts encoded alone: the ids are the same. Before a space and after a line's end there are
-mostly such places, and between them natural text repeats itself: a dictionary of the parts of a
-batch is encoded, an eighth of its bytes or less, and the rest is looked up.
+mostly such places, and between them natural text repeats itself: new parts are encoded, a tenth of
+its bytes or less, and the others are looked up.
 
 A unigram model weighs whole texts in float32, so that parts alone could give other ids; and a model
 that normalizes looks across. Their texts are encoded whole.
@@ -14,7 +14,7 @@ that normalizes looks across. Their texts are encoded whole.
 # (pyarrow.compute makes its functions at import, so a type checker cannot see them)
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,6 +30,8 @@ SPACE = "\u2581"  # how SentencePiece writes a space inside a piece
 # Bytes of the longest part; a longer one is cut there, ids or no. SentencePiece takes 150 bytes of
 # memory for each, and a page of base64 has no space.
 MAX_PART_BYTES = 2**20
+# Parts that an encoder keeps from batch to batch; what Python needs for one that has no byte.
+MAX_KNOWN_BYTES, OVERHEAD = 48 * 2**20, 150
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ class _Parts:
             model_proto=proto.SerializeToString()
         )
         self._piece_bytes = _piece_bytes(self._processor)
+        self._known: _Dictionary | None = None
 
     def encode(self, texts: pa.Array, bos: int, eos: int) -> _Known:
         if self._prefix:
@@ -190,30 +193,41 @@ class _Parts:
             len(starts), pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(data))
         )
         coded = parts.dictionary_encode()
-        units = coded.dictionary.to_pylist()
-        ids = self._processor.encode(units, num_threads=1)
-        decoded = self._processor.decode(ids, num_threads=1)
-        # Two more units, BOS and EOS, stand around the parts of each text.
-        known, lengths = flat([*ids, [bos], [eos]])
-        changed = np.array([a != b for a, b in zip(units, decoded, strict=True)] + [False] * 2)
-        words = np.array([len(unit.split()) for unit in units] + [0] * 2)
-        known_starts = np.cumsum(lengths) - lengths
-        sizes = np.append(0, np.cumsum(self._piece_bytes[known]))
-        num_bytes = sizes[known_starts + lengths] - sizes[known_starts]
+        known = self._known
+        if known is None or known.num_bytes > MAX_KNOWN_BYTES:
+            known = self._known = _Dictionary(bos, eos)
+        numbers = known.numbers(coded.dictionary.to_pylist(), self._encode)
         first = np.searchsorted(starts, text_offsets)  # parts before each text
-        num_texts, around = len(texts), np.array([len(units), len(units) + 1])
+        # Around the parts of each text stand two more, BOS and EOS.
         at = np.stack([first[:-1], first[1:]], axis=1).ravel()
-        order = np.insert(coded.indices.to_numpy().astype(np.int64), at, np.tile(around, num_texts))
-        bounds = first + 2 * np.arange(num_texts + 1)
-        counts = lengths[order]
+        order = np.insert(numbers[coded.indices.to_numpy()], at, np.tile([0, 1], len(texts)))
+        bounds = first + 2 * np.arange(len(texts) + 1)
+        counts = known.lengths[order]
         token_ends = np.append(0, np.cumsum(counts))
-        within = np.arange(token_ends[-1]) - np.repeat(token_ends[:-1], counts)
+        shifts = np.cumsum(known.lengths)[order] - counts - token_ends[:-1]
+        places = np.repeat(shifts, counts)
+        places += np.arange(token_ends[-1])
         return _Known(
-            tokens=known[np.repeat(known_starts[order], counts) + within],
+            tokens=known.tokens[places],
             offsets=token_ends[bounds],
-            same=_sums(changed[order], bounds) == 0,
-            num_bytes=_sums(num_bytes[order], bounds),
-            words=_sums(words[order], bounds),
+            same=_sums(known.changed[order], bounds) == 0,
+            num_bytes=_sums(known.sizes[order], bounds),
+            words=_sums(known.words[order], bounds),
+        )
+
+    def _encode(self, parts: list[str]) -> tuple[np.ndarray, ...]:
+        """Of each part: tokens of all, their number, whether it comes back not, bytes, words."""
+        ids = self._processor.encode(parts, num_threads=1)
+        decoded = self._processor.decode(ids, num_threads=1)
+        tokens, lengths = flat(ids)
+        ends = np.cumsum(lengths)
+        sizes = np.append(0, np.cumsum(self._piece_bytes[tokens]))
+        return (
+            tokens,
+            lengths,
+            np.array([a != b for a, b in zip(parts, decoded, strict=True)], bool),
+            sizes[ends] - sizes[ends - lengths],
+            np.array([len(part.split()) for part in parts], np.int64),
         )
 
     def _starts(self, data: np.ndarray, text_offsets: np.ndarray) -> np.ndarray:
@@ -233,6 +247,36 @@ class _Parts:
                 begins[place] = True
                 place += MAX_PART_BYTES
         return np.flatnonzero(begins[:-1])
+
+
+class _Dictionary:
+    """Parts that were encoded, by number: 0 is BOS, 1 is EOS.
+
+    tokens: int32, the ids of all; lengths, sizes, words: int64, ids, bytes that the ids stand for
+    and words of each; changed: bool, whether the ids do not give it back.
+    """
+
+    def __init__(self, bos: int, eos: int):
+        self._numbers: dict[str, int] = {}
+        self.num_bytes = 0
+        self.tokens, self.lengths = flat([[bos], [eos]])
+        self.changed = np.zeros(2, bool)
+        self.sizes, self.words = np.zeros(2, np.int64), np.zeros(2, np.int64)
+
+    def numbers(
+        self, parts: list[str], encode: Callable[[list[str]], tuple[np.ndarray, ...]]
+    ) -> np.ndarray:
+        """The numbers of different parts, int64; those that are new are encoded."""
+        new = [part for part in parts if part not in self._numbers]
+        if new:
+            count = len(self.lengths)
+            self._numbers.update(zip(new, range(count, count + len(new)), strict=True))
+            self.num_bytes += sum(map(len, new)) + OVERHEAD * len(new)
+            columns = (self.tokens, self.lengths, self.changed, self.sizes, self.words)
+            joined = (np.concatenate(pair) for pair in zip(columns, encode(new), strict=True))
+            self.tokens, self.lengths, self.changed, self.sizes, self.words = joined
+        found = map(self._numbers.__getitem__, parts)
+        return np.fromiter(found, np.int64, len(parts))
 
 
 def flat(ids: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -36,6 +36,7 @@ from nanojaxlm.token_store import StoreWriter
 
 TOKENIZER, STAGE = "tokenizer.model", "tokenize"
 GROUP_BYTES, GROUP_DOCUMENTS = 4 * 2**20, 1024  # of text in a row group; a larger one is alone
+TOKENS_AT_ONCE = 2**20
 _COUNTS = ("documents", "bytes", "repeats")
 _ACCOUNTS = pa.schema([("id", pa.large_string()), ("reason", pa.string()), ("score", pa.float64())])
 
@@ -102,10 +103,8 @@ def write_store(
             told.append(counts)
             with np.load(folder / f"{name}.npz") as arrays:
                 for split in SPLITS:
-                    lengths = arrays[f"{split}_lengths"]
-                    if len(lengths):
-                        num_bytes = int(arrays[f"{split}_bytes"])
-                        store.write(split, arrays[f"{split}_tokens"], lengths, num_bytes)
+                    for tokens, lengths, num_bytes in _portions(arrays, split):
+                        store.write(split, tokens, lengths, num_bytes)
         kept = _collect([counts["kept"] for counts in told], names, folder, output)
         store.finish()
     partial_model = output / (TOKENIZER + ".partial")
@@ -120,6 +119,21 @@ def write_store(
         "examples": merge_samples(folder, names),
         "languages": dict(sorted(languages.items())),
     }
+
+
+def _portions(
+    arrays: Mapping[str, np.ndarray], split: str
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Tokens, lengths and bytes of some documents at a time, since the writer copies them."""
+    tokens, lengths = arrays[f"{split}_tokens"], arrays[f"{split}_lengths"]
+    num_bytes, ends = arrays[f"{split}_bytes"], np.append(0, np.cumsum(lengths))
+    start = 0
+    while start < len(lengths):
+        fits = int(np.searchsorted(ends, ends[start] + TOKENS_AT_ONCE, side="right")) - 1
+        end = max(fits, start + 1)
+        rows = slice(start, end)
+        yield tokens[ends[start] : ends[end]], lengths[rows], int(num_bytes[rows].sum())
+        start = end
 
 
 def dropped_accounts(folder: Path) -> pa.Table:
@@ -195,7 +209,7 @@ def _encode(
         counts = _write_split(table, again, chosen, _documents(folder, name, split))
         arrays[f"{split}_tokens"] = np.concatenate(tokens.pop(split))
         arrays[f"{split}_lengths"] = lengths[chosen]
-        arrays[f"{split}_bytes"] = num_bytes[chosen].sum()
+        arrays[f"{split}_bytes"] = num_bytes[chosen]
         result["kept"][split] = counts | {"tokens": len(arrays[f"{split}_tokens"])}
     _save(folder / f"{name}.npz", arrays)
     samples.write(folder, name)

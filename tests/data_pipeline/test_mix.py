@@ -4,6 +4,7 @@ import collections
 import itertools
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -205,7 +206,7 @@ def test_weights_move_no_document_into_the_other_split(tmp_path):
 
 
 def test_weights_go_through_the_config_surface():
-    tree = typed_config.to_config_dict(WEIGHTED)
+    tree: Any = typed_config.to_config_dict(WEIGHTED)
     assert typed_config.from_config_dict(MixConfig, tree) == WEIGHTED
     saved = json.loads(typed_config.dump_json(WEIGHTED))
     assert typed_config.from_config_dict(MixConfig, saved) == WEIGHTED

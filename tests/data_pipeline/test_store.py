@@ -25,6 +25,9 @@ CONFIG = MixConfig(
 )
 
 
+HERE = Tasks(0)
+
+
 @pytest.fixture(scope="module")
 def texts(make_prose):
     lossy = [make_prose(i, 4) + "\u2581" for i in range(400, 410)]
@@ -64,7 +67,7 @@ def mixed_of(texts, folder, num_parts=1):
     return mix(parts, CONFIG, folder, Tasks(0))
 
 
-def stored(texts, encoder, folder, num_parts=1, tasks=Tasks(0)):
+def stored(texts, encoder, folder, num_parts=1, tasks=HERE):
     mixed = mixed_of(texts, folder / "mix", num_parts)
     output, work = folder / "out", folder / "work"
     work.mkdir()

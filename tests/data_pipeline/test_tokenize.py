@@ -1,6 +1,7 @@
 """Training a tokenizer, or taking a published one."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
@@ -88,7 +89,8 @@ def test_a_published_model_is_used_as_it_is(model, tmp_path):
 
 
 def without_eos(model: bytes) -> bytes:
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    types: Any = sentencepiece_model_pb2
+    proto = types.ModelProto.FromString(model)
     proto.pieces[2].type = proto.SentencePiece.NORMAL
     return proto.SerializeToString()
 
