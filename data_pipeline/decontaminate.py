@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +48,7 @@ class DecontaminateConfig:
     ngram_words: int = 13
     min_words: int = 8
     min_hits: int = 1
-    action: Literal["drop", "cut"] = "drop"
+    action: str = DROP
     cut_characters: int = 200
     min_piece_characters: int = 200
     max_cuts: int = 9

@@ -43,7 +43,7 @@ class ParagraphConfig:
     kinds: of the documents that are compared and cut.
     """
 
-    unit: Literal["paragraph", "line"] = "paragraph"
+    unit: str = "paragraph"
     min_characters: int = 50
     min_characters_left: int = 100
     lowercase: bool = True
