@@ -182,8 +182,9 @@ in {duration(read["seconds"])}.</p>{failures}
 <div class="wide"><table><thead><tr><th scope="col">Stage</th><th scope="col">Reason</th>
 <th scope="col" class="number">Documents</th><th scope="col" class="number">of all read</th></tr>
 </thead><tbody>{reasons}</tbody></table></div>
-<p class="muted">Every dropped document, with its reason and score, is in
-<code>{html.escape(findings.curation_folder)}/dropped/*.parquet</code>.</p>
+<p class="muted">Every document, with the reason and score of what was dropped, is in
+<code>{html.escape(findings.curation_folder)}/ledger/*.parquet</code>; samples with their text in
+<code>dropped/*.parquet</code>; all of it to look at in <code>report.html</code> there.</p>
 <h3>What was kept</h3>{splits}
 <p>The tokenizer has {tokenizer["vocab_size"]:,} pieces; a token stands for
 {tokenizer["bytes_per_token"]:.2f} bytes in the mean.</p></section>"""
