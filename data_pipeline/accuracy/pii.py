@@ -1,9 +1,10 @@
 """Personal data against texts whose spans are marked.
 
-DATA/pii/synth_dataset_v2.json.gz is the data set of presidio-research: 1500 sentences from templates,
-filled with invented values. A marked span is recalled where a finding of its kind overlaps it, and a
-finding is right where it overlaps a marked span of its kind; numbers that stand within a marked
-address, as house numbers and postal codes, belong to the address.
+DATA/pii/synth_dataset_v2.json.gz is the data set of presidio-research: 1500 sentences from
+templates, filled with invented values. A marked span is recalled where a finding of its kind
+overlaps it, and a finding is right where it overlaps a marked span of its kind. Of dates only those count
+that a text calls a birth's. The rules were written with an eye on these texts, and the names come from
+lists like those of the gazetteer, so real texts are harder.
 """
 
 import gzip
@@ -32,6 +33,8 @@ MARKS = {
     "person": ("PERSON",),
 }
 
+_COPIES = 8  # of all texts in the batch that is timed: 1 MB
+
 
 def measure(data: Path) -> dict[str, float]:
     """Precision and recall by kind, and MB/s of the stage on these texts, one core."""
@@ -47,8 +50,8 @@ def measure(data: Path) -> dict[str, float]:
         found[f"{kind} marked"] = marked
         found[f"{kind} precision"] = counts[kind, "right"] / given if given else 0.0
         found[f"{kind} recall"] = counts[kind, "recalled"] / marked if marked else 0.0
-    batch = batch_of([row["full_text"] for row in rows])
-    size = sum(len(row["full_text"].encode()) for row in rows)
+    batch = batch_of([row["full_text"] for row in rows] * _COPIES)
+    size = sum(len(row["full_text"].encode()) for row in rows) * _COPIES
     for what, kinds in (("", PiiConfig().kinds), (" with person", KINDS)):
         stage = Pii(PiiConfig(kinds=kinds))
         seconds = []

@@ -16,6 +16,7 @@ _DATE = re.compile(
     rb"|" + _MONTH + rb" \d{1,2}(?:st|nd|rd|th)?,? (?:1[89]|20)\d\d)(?![0-9]|\.[0-9])",
     re.I,
 )
+_MONTH_BEFORE = re.compile(_MONTH + rb" $")
 _BORN = frozenset(
     """
     born birth birthdate birthday dob geb geboren geburtsdatum geburtstag né née naissance nacido
@@ -43,19 +44,17 @@ def births(text: Text) -> list[tuple[int, int]]:
     may = np.append(row | dated, [False]) & ~_BESIDE[text.codes[start - 1]]
     found = []
     end = 0
-    for start in start[may].tolist():
-        if start < end:
+    for place in start[may].tolist():
+        if place < end:
             continue
-        if _BORN.isdisjoint(text.words_before(start, _NEAR)):
-            # D.O.B. is three words
-            if b"d.o.b" not in text.before(start, _NEAR):
-                continue
-        before = text.before(start, _NEAR)
+        before = text.before(place, _NEAR)
+        if _BORN.isdisjoint(text.words_before(place, _NEAR)) and b"d.o.b" not in before:
+            continue
         if _SAME.search(before):
             continue
-        word = re.search(_MONTH + rb" $", before)
-        begin = start - len(word[0]) if word else start
-        date = _DATE.match(text.data, begin) or _DATE.match(text.data, start)
+        word = _MONTH_BEFORE.search(before)
+        begin = place - len(word[0]) if word else place
+        date = _DATE.match(text.data, begin) or _DATE.match(text.data, place)
         if date is not None:
             found.append(date.span())
             end = date.end()

@@ -35,6 +35,7 @@ _WRITTEN_OUT = re.compile(rb"[\[(]at[\])] ?", re.I)
 _URL = re.compile(
     rb"[a-z][a-z0-9+.-]{1,15}://([^\s/@:<>\"'\x00]{0,64}:[^\s/@<>\"'\x00]{1,128})@", re.I
 )
+_IN_URL = re.compile(rb"://[^\s/@\x00]*$")
 _LONGEST_URL = 220
 
 
@@ -76,6 +77,8 @@ def _address(data: bytes, end_of_local: int, domain_at: int) -> tuple[int, int] 
         if cut == len(name) - 1:
             return None
         start += cut + 1
+    if data[start - 1] == 58 and _IN_URL.search(data[max(0, start - _LONGEST_URL) : start]):
+        return None  # the password of `credentials`
     return start, domain.end()
 
 

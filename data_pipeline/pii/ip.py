@@ -10,8 +10,8 @@ from data_pipeline.pii.text import ALNUM, WORD, Text, class_of
 
 _HEX = class_of(b"0123456789abcdefABCDEF")
 _DOT, _COLON = 46, 58
-# A number whose first three parts are small is a version or a section (1.2.3.4) unless an address is
-# spoken of; of random addresses (32 / 256)^3 = 0.2% look so.
+# A number whose first three parts are small is a version or a section (1.2.3.4) unless an address
+# is spoken of; of random addresses (32 / 256)^3 = 0.2% look so.
 _SMALL = 32
 _SPEAKS_OF_ADDRESSES = re.compile(rb"\bip(?:v4)?\b|addr|host|server|client|ping|dns|from ")
 _SPEAKS_OF_VERSIONS = re.compile(

@@ -1,8 +1,8 @@
 """National numbers of persons: each form, its check digits, and whether a word must stand by it.
 
 A form that any number of its length may have, and whose check one in ten random numbers passes,
-counts only beside a word such as "NHS" or "Steuer-ID". A form with punctuation, letters or a date of
-its own counts anywhere. The checks are those that python-stdnum documents and the issuers publish.
+counts only beside a word such as "NHS" or "Steuer-ID". A form with punctuation, letters or a date
+of its own counts anywhere. The checks are those that python-stdnum documents and the issuers publish.
 """
 
 import functools
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_pipeline.pii.checksums import ean, luhn, mod_11_10, verhoeff, weighted
-from data_pipeline.pii.text import WORD, Text, class_of
+from data_pipeline.pii.text import UPPER, WORD, Text, class_of
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,25 @@ def _dni(n: bytes) -> bool:
 _ODD_PLACES = dict(
     zip(
         b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-        [1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 1, 0, 5, 7, 9, 13, 15, 17, 19, 21]
-        + [2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23],
+        [
+            *(1, 0, 5, 7, 9, 13, 15, 17, 19, 21) * 2,
+            2,
+            4,
+            18,
+            20,
+            11,
+            3,
+            6,
+            8,
+            12,
+            14,
+            16,
+            10,
+            22,
+            25,
+            24,
+            23,
+        ],
         strict=True,
     )
 )
@@ -165,7 +182,8 @@ NUMBERS: dict[str, tuple[Number, ...]] = {
     "de_steuer_id": (_number(rb"\d{11}|\d\d[ ]\d{3}[ ]\d{3}[ ]\d{3}", _steuer_id, _STEUER),),
     "fr_nir": (
         _number(
-            rb"[12][ ]?\d\d[ ]?(?:0[1-9]|1[0-2]|[2-9]\d)[ ]?(?:\d\d|2[AB])[ ]?\d{3}[ ]?\d{3}[ ]?\d\d",
+            rb"[12][ ]?\d\d[ ]?(?:0[1-9]|1[0-2]|[2-9]\d)[ ]?(?:\d\d|2[AB])"
+            rb"[ ]?\d{3}[ ]?\d{3}[ ]?\d\d",
             _nir,
         ),
     ),
@@ -194,7 +212,7 @@ NUMBERS: dict[str, tuple[Number, ...]] = {
         _number(rb"[2-9]\d{3}[ ]\d{4}[ ]\d{4}", verhoeff),
         _number(rb"[2-9]\d{3}[ -]?\d{4}[ -]?\d{4}", verhoeff, "aadhaar aadhar uid uidai"),
     ),
-    "kr_rrn": (_number(rb"\d{6}-[1-8]\d{6}", _rrn),),
+    "kr_rrn": (_number(rb"\d{6}-\d{7}", _rrn),),
     "cn_resident": (
         _number(rb"[1-8]\d{5}(?:19|20)\d\d(?:0[1-9]|1[0-2])[0-3]\d{4}[0-9X]", _resident),
     ),
@@ -209,9 +227,10 @@ NUMBERS: dict[str, tuple[Number, ...]] = {
     ),
 }
 
+_CAPITAL = class_of(UPPER)
 _BESIDE = WORD | class_of(b"/=&%#$-.")
 _NEAR, _LONGEST, _LETTERS = 40, 32, 6
-_END = rb"(?![\w\x80-\xff]|[-.+][A-Za-z0-9])"
+_END = rb"(?!\w|[-.+][A-Za-z0-9])"
 
 
 @functools.lru_cache
@@ -236,7 +255,15 @@ def national_numbers(text: Text, names: tuple[str, ...]) -> list[tuple[int, int]
     # letters of its own before the digits: as many as stand there, if they are capitals
     begin, end = groups.start[may], groups.end[may]
     for _ in range(_LETTERS):
-        begin = begin - _is_capital(codes[begin - 1])
+        begin = begin - _CAPITAL[codes[begin - 1]]
+    # AB 12 34 56 C, and RCCMNL83S18D969H, whose digits letters part
+    spaced = (codes[begin - 1] == 32) & _CAPITAL[codes[begin - 2]] & _CAPITAL[codes[begin - 3]]
+    runs = text.runs
+    parted = (runs.length == 2) & _CAPITAL[codes[runs.end]]
+    for i in range(1, _LETTERS + 1):
+        parted &= _CAPITAL[codes[np.maximum(runs.start - i, 0)]]
+    begin = np.concatenate((begin, begin[spaced] - 3, runs.start[parted] - _LETTERS))
+    end = np.concatenate((end, end[spaced], runs.end[parted]))
     alone = ~_BESIDE[codes[begin - 1]]
     found: list[tuple[int, int]] = []
     for place, stop in zip(begin[alone].tolist(), end[alone].tolist(), strict=True):
@@ -250,10 +277,6 @@ def national_numbers(text: Text, names: tuple[str, ...]) -> list[tuple[int, int]
         if span is not None:
             found.append(span)
     return found
-
-
-def _is_capital(codes: np.ndarray) -> np.ndarray:
-    return (codes >= 65) & (codes <= 90)
 
 
 def _number_at(

@@ -1,7 +1,7 @@
 """Names of persons, by lists of names and the words beside them.
 
-A person is a title ("Mr.", "Dr.", "Frau") with the capitalised words after it; a given name with the
-family name, known or not, that follows it; and a given name alone, unless it is a word or a place
+A person is a title ("Mr.", "Dr.", "Frau") with the capitalised words after it; a given name with
+the family name, known or not, that follows it; and a given name alone, unless it is a word or a place
 as well. Names in small letters, and family names alone, are not found.
 """
 
@@ -12,8 +12,10 @@ from data_pipeline.pii.text import LOWER, UPPER, Text, class_of
 
 _LETTER = class_of(UPPER + LOWER + b"'" + bytes(range(0x80, 0xC0)) + bytes(range(0xC3, 0xD5)))
 _FIRST = class_of(UPPER + bytes(range(0xC3, 0xD5)))
-_TITLES = np.array(sorted({b"Mr", b"Mrs", b"Ms", b"Miss", b"Dr", b"Prof", b"Professor", b"Herr",
-                           b"Frau", b"Mme", b"Monsieur", b"Madame", b"Sra", b"Sr", b"Signor"}))  # fmt: skip
+_TITLES = frozenset(
+    b"Mr Mrs Ms Miss Dr Prof Professor Herr Frau Mme Monsieur Madame Sra Sr Signor".split()
+)
+_LONGEST_TITLE = max(map(len, _TITLES))
 _MOST_WORDS = 4
 
 
@@ -31,12 +33,9 @@ def persons(text: Text) -> list[tuple[int, int]]:
     wanted = keys(codes, starts, ends)
     place = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
     kind = np.where(hashes[place] == wanted, kinds[place], 0)
-    short = np.flatnonzero(ends - starts <= 9)
     is_title = np.zeros(len(starts), bool)
-    words = [
-        text.data[s:e] for s, e in zip(starts[short].tolist(), ends[short].tolist(), strict=True)
-    ]
-    is_title[short] = np.isin(np.array(words), _TITLES)
+    for i in np.flatnonzero(ends - starts <= _LONGEST_TITLE).tolist():
+        is_title[i] = text.data[starts[i] : ends[i]] in _TITLES
     return _sequences(text, starts.tolist(), ends.tolist(), kind.tolist(), is_title)
 
 

@@ -56,7 +56,8 @@ class Pseudonyms:
         return b"user:%08x" % self._numbers("credentials", value).below(1 << 32)
 
     def _phone(self, value: bytes) -> bytes:
-        number, extension = re.fullmatch(rb"([^xe#,]*)(.*)", value, re.S | re.I).groups()  # pyright: ignore[reportOptionalMemberAccess]
+        number = re.split(rb"[xe#,]", value, maxsplit=1, flags=re.I)[0]
+        extension = value[len(number) :]
         digits = _digits(number)
         numbers = self._numbers("phone", digits)
         number = _written_as(number, digits[:-7] + b"55501%02d" % numbers.below(100))

@@ -83,7 +83,9 @@ def _is_name(value: bytes) -> bool:
     """Words with a few digits at their ends (path/to/file2, some_name_v2, my.host.name1)."""
     parts = re.split(rb"[_/.=-]", value)
     return all(
-        re.fullmatch(rb"[A-Za-z]*\d{0,4}[A-Za-z]*", part) and len(part) < 20 for part in parts
+        re.fullmatch(rb"(?:[A-Z]?[a-z]+|[A-Z]+)?(?:[A-Z][a-z]+)*\d{0,4}[a-z]*", part)
+        and len(part) < 20
+        for part in parts
     )
 
 

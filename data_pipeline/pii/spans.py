@@ -1,5 +1,6 @@
 """What was found, without overlaps."""
 
+import bisect
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -36,6 +37,9 @@ def without_overlaps(found: Mapping[str, Sequence[tuple[int, int]]]) -> list[Spa
 def _longest(spans: list[Span], rank: Mapping[str, int]) -> list[Span]:
     kept: list[Span] = []
     for span in sorted(spans, key=lambda s: (s.start - s.end, rank[s.kind], s.start)):
-        if all(span.end <= other.start or span.start >= other.end for other in kept):
-            kept.append(span)
-    return sorted(kept)
+        place = bisect.bisect(kept, span)
+        if (not place or kept[place - 1].end <= span.start) and (
+            place == len(kept) or span.end <= kept[place].start
+        ):
+            kept.insert(place, span)
+    return kept

@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from data_pipeline.pii.text import BOUND, DIGITS, UPPER, WORD, Text, class_of, triples_of
+from data_pipeline.pii.text import ALNUM, BOUND, DIGITS, UPPER, WORD, Text, class_of, triples_of
 
 
 def _bytes(pattern: str) -> re.Pattern[bytes]:
@@ -55,9 +55,12 @@ _SMALL = _words(
     "de du des do dos da das d la las les los del della delle dei di van von der den y e le"
 )
 # An address follows, whatever its street is called.
-_LEADS = tuple(
-    lead.encode()
-    for lead in ["address", "address:", "address is", "address is:", "addresses:", "address to", "address of", "lives at", "lives on", "live at", "live on", "living at", "resides at", "residing at", "located at", "located on", "off at", "office is at", "office is on", "station is on", "station is at", "adresse:", "adresse", "dirección:", "indirizzo:", "adres:"]
+_LEADS = (
+    *(b"address", b"address:", b"addresses:", b"adresse", b"adresse:", b"indirizzo:", b"adres:"),
+    *(b"address is", b"address is:", b"address to", b"address of", b"lives at", b"lives on"),
+    *(b"live at", b"live on", b"living at", b"resides at", b"residing at", b"located at"),
+    *(b"located on", b"off at", b"office is at", b"office is on", b"station is at"),
+    b"station is on",
 )
 
 _HIGH = "[\xc3-\xd4][\x80-\xbf]"  # the two bytes of a letter of Latin, Greek or Cyrillic
@@ -90,8 +93,9 @@ _BOX_TRIPLES = triples_of(
     [b"box", b"ach", b"bus", b"oks", b"ado", b"ale", b"tal", b"apt", b"pt.", b"ite", b"psc", b"nit"]
 )
 _YEAR = re.compile(rb"(?:1[5-9]|20)\d\d$")
+_RECENT = re.compile(rb"(?:19\d\d|20[0-3]\d)$")
 _CAPITAL = class_of(UPPER + bytes(range(0xC3, 0xD5)))
-_LETTER = WORD & ~class_of(DIGITS + b"_")
+_LETTER = (ALNUM & ~class_of(DIGITS)) | class_of(bytes(range(0x80, 256)))
 _BESIDE = WORD | class_of(b".-/$%+:#=&")
 _ENDS = b".,;:!?)\"'"
 _ODD = re.compile(rb"[!-,/-@\[-`{-~]")  # of ASCII, what a name has not
@@ -111,8 +115,11 @@ def _numbers_first(text: Text, start: np.ndarray, end: np.ndarray) -> list[tuple
     codes, data = text.codes, text.data
     lettered = _LETTER[codes[end]]  # 12b Mill Road
     space = end + lettered + (codes[end + lettered] == 44)
-    name = np.minimum(space + 1, len(codes) - 3)
-    digit = (codes[name] - np.uint8(48)) < 10
+    name = np.minimum(space + 1, len(codes) - 4)
+    # 5th Avenue
+    digit = ((codes[name] - np.uint8(48)) < 10) & (
+        _LETTER[codes[name + 1]] | _LETTER[codes[np.minimum(name + 2, len(codes) - 1)]]
+    )
     may = codes[space] == 32
     may &= _CAPITAL[codes[name]] | digit | np.isin(text.triples(name), _LOWER_TRIPLES)
     found = []
@@ -122,7 +129,7 @@ def _numbers_first(text: Text, start: np.ndarray, end: np.ndarray) -> list[tuple
         doubtful = False
         if stop:
             last = data[first:stop].rsplit(b" ", 1)[-1]
-            doubtful = last in _DOUBTFUL or bool(_YEAR.match(data[place : first - 1]))
+            doubtful = last in _DOUBTFUL or bool(_RECENT.match(data[place : first - 1]))
         elif not _KINDS.isdisjoint(words[:3]):
             match = _NUMBER_THEN_KIND.match(data, place, place + 120)
             stop = match.end() if match else 0

@@ -4,6 +4,7 @@ Everything that is searched for holds a digit, an "@", a colon or a long token, 
 those in the whole batch at once, and patterns are tried only where they were found.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,8 +28,8 @@ DIGITS = b"0123456789"
 UPPER = bytes(range(65, 91))
 LOWER = bytes(range(97, 123))
 ALNUM = class_of(DIGITS + UPPER + LOWER)
-# A byte >= 0x80 belongs to a letter of another script often enough to count as one.
-WORD = ALNUM | class_of(b"_" + bytes(range(128, 256)))
+# Of ASCII only: a number may stand right beside a Chinese character or a quotation mark.
+WORD = ALNUM | class_of(b"_")
 # What may stand between the digits of one number: also the no-break space and Unicode's hyphens.
 _BETWEEN = class_of(b" -.()/\xc2\xa0\xe2\x80\x90\x91\x92\x93\x94\xaf")
 _WIDEST_GAP = 3
@@ -37,6 +38,9 @@ _LETTERS_ONLY = bytes(
     code | 0x20 if code in UPPER else code if code in LOWER or code >= 128 else 32
     for code in range(256)
 )
+
+# Quotation marks, dashes, spaces: U+0080 to U+00BF, U+2000 to U+2FFF, U+3000 to U+303F, U+FF00 on.
+_MARKS = re.compile(rb"\xc2.|\xe2..|\xe3\x80.|\xef[\xbc\xbd].", re.S)
 
 
 @dataclass(frozen=True)
@@ -96,12 +100,12 @@ class Text:
     def words_before(self, place: int, width: int) -> list[bytes]:
         """The words of `before`, the first of which may be cut."""
         window = self.data[max(0, place - width) : place]
-        return window[window.rfind(BOUND) + 1 :].translate(_LETTERS_ONLY).split()
+        return _words(window[window.rfind(BOUND) + 1 :])
 
     def words_after(self, place: int, width: int) -> list[bytes]:
         """The words of `after`, the last of which may be cut."""
         window = self.data[place : place + width]
-        return window.partition(BOUND)[0].translate(_LETTERS_ONLY).split()
+        return _words(window.partition(BOUND)[0])
 
     def triples(self, places: np.ndarray) -> np.ndarray:
         """uint32: the three bytes from each place on, ASCII capitals as small letters."""
@@ -173,6 +177,12 @@ class Text:
             starts.append(start)
             ends.append(stop)
         return np.array(starts, np.int64), np.array(ends, np.int64)
+
+
+def _words(window: bytes) -> list[bytes]:
+    if b"\xc2" in window or b"\xe2" in window or b"\xe3" in window or b"\xef" in window:
+        window = _MARKS.sub(b" ", window)
+    return window.translate(_LETTERS_ONLY).split()
 
 
 def _stretch(members: np.ndarray) -> np.ndarray:
