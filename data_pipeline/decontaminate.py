@@ -157,15 +157,15 @@ class Decontaminate:
         pieces = [piece for piece in pieces if len(piece) >= config.min_piece_characters]
         return "\n\n".join(pieces) if pieces else None
 
-    def details(self, notes: Mapping[str, int]) -> dict[str, Any]:
-        """What was hit, for the report; notes: each value of the note "hits", and how often.
+    def details(self, notes: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+        """What was hit, for the report; notes: of each note its values, and how often each was.
 
         Of each set: examples, how many there are; too_short, those that are not looked for; hit,
         those that were found; documents, that hold any; most: [{example, documents}].
         """
         index = _index(self.config)
         totals = Counter(name.rsplit(":", 1)[0] for name in index.names)
-        hits = hits_of(notes)
+        hits = hits_of(notes.get("hits", {}))
         details = {}
         for eval_set in self.config.sets:
             name = eval_set.name

@@ -208,7 +208,7 @@ def _groups(route: Route, number: int) -> Iterator[tuple[int, list[np.ndarray]]]
 
 def _first(places: np.ndarray, half: np.ndarray, other: np.ndarray) -> np.ndarray:
     """bool [M]: not equal to a paragraph further up in the document."""
-    order, new = spill.first_of_groups(places >> HALF, half, other, places)
+    order, new = spill.first_of_groups(half, other, places >> HALF, places)
     first = np.empty(len(order), bool)
     first[order] = new
     return first

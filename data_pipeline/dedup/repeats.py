@@ -172,7 +172,7 @@ class Rows:
         part = route.ranks.parts[number]
         names = "start", "count", "fingerprint", "hash"
         for num, (places, counts, fingerprints, hashes) in spill.groups_of(part, *names):
-            group, new = spill.first_of_groups(places >> HALF, fingerprints, hashes, places)
+            group, new = spill.first_of_groups(hashes, fingerprints, places >> HALF, places)
             first = np.empty(len(group), np.int64)
             first[group] = group[np.flatnonzero(new)[np.cumsum(new) - 1]]
             yield num, cls(places, counts.astype(np.uint64), fingerprints, hashes, first)

@@ -45,6 +45,13 @@ def _offsets_path(path: Path) -> Path:
     return path.with_name(path.stem + ".offsets.npy")
 
 
+def remove(paths: Sequence[Path]) -> None:
+    """Removes files that are not needed any more."""
+    for path in paths:
+        path.unlink()
+        _offsets_path(path).unlink()
+
+
 def write_hashed(path: Path, hashes: np.ndarray, *columns: np.ndarray) -> Path:
     """Writes rows by the leading bits of their hash, the first of their columns."""
     slices = (hashes >> np.uint64(64 - NUM_SLICES_BITS)).astype(np.int64)
@@ -152,16 +159,25 @@ def between(rows: np.ndarray, first: int, last: int) -> np.ndarray:
 
 
 def first_of_groups(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sorts rows by keys, the first key first.
+    """Sorts rows by keys, the first key first; fastest where that one's values mostly differ.
 
     Returns:
         order int64 [M], and new bool [M], in that order: where any key but the last differs from
         that of the row before.
     """
-    order = np.lexsort(keys[::-1])
-    new = np.zeros(len(order), bool)
-    new[:1] = True
-    for key in keys[:-1]:
-        key = key[order]
-        new[1:] |= key[1:] != key[:-1]
+    order = np.argsort(keys[0])
+    new = _changes(keys[0][order])
+    shared = np.flatnonzero(~new | ~np.append(new[1:], True)[: len(new)])
+    rows, group = order[shared], np.cumsum(new)[shared]
+    rows = rows[np.lexsort((*(key[rows] for key in keys[:0:-1]), group))]
+    order[shared] = rows
+    for key in keys[1:-1]:
+        new[shared] |= _changes(key[rows])
     return order, new
+
+
+def _changes(values: np.ndarray) -> np.ndarray:
+    """bool [M]: differs from the one before; the first does."""
+    new = np.ones(len(values), bool)
+    new[1:] = values[1:] != values[:-1]
+    return new

@@ -114,9 +114,11 @@ class SubstringDedup:
         regions = tasks.map(search.spill_regions, numbers)
         met = tasks.map(partial(search.compare_regions, regions), spill.buckets(regions))
         some, whole = [path for _, path, _ in met], [path for path, _, _ in met]
+        spill.remove(regions)
         spilled = tasks.map(partial(search.spill_runs, some), numbers)
         runs = [path for paths in spilled for path in paths]
         found = tasks.map(partial(search.compare_runs, runs), spill.buckets(runs))
+        spill.remove(runs)
         cut = tasks.map(partial(search.cut, folder, whole, found), numbers)
         longest = sorted((row for _, _, rows in cut for row in rows), reverse=True)[:NUM_EXAMPLES]
         details = {

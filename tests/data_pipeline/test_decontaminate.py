@@ -70,13 +70,14 @@ def test_details_count_what_was_hit_by_set_and_example(config):
         "plain": {"documents": 6, "examples": {0: 5, 1: 3}},
         "other": {"documents": 1, "examples": {7: 1}},
     }
-    assert Decontaminate(config).details(notes)["plain"] == {
+    assert Decontaminate(config).details({"hits": notes})["plain"] == {
         "examples": 3,
         "too_short": 1,
         "hit": 2,
         "documents": 6,
         "most": [{"example": 0, "documents": 5}, {"example": 1, "documents": 3}],
     }
+    assert Decontaminate(config).details({})["plain"]["documents"] == 0
 
 
 def test_a_document_of_very_many_examples_names_some(tmp_path):
