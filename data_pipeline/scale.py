@@ -42,6 +42,9 @@ _FLAGS = flags.FlagValues()
 _GIGABYTES = flags.DEFINE_multi_float(
     "gigabytes", [0.1, 1.0], "Size of a corpus, in 10^9 bytes; repeat it.", flag_values=_FLAGS
 )
+_INPUT = flags.DEFINE_multi_string(
+    "input", [], "Documents to repeat, as of data_pipeline.main.", flag_values=_FLAGS
+)
 _OUTPUT = flags.DEFINE_string("output", None, "The folder to work in.", flag_values=_FLAGS)
 _WORKERS = flags.DEFINE_integer("workers", 2, "Processes at work.", flag_values=_FLAGS)
 
@@ -49,7 +52,8 @@ _WORKERS = flags.DEFINE_integer("workers", 2, "Processes at work.", flag_values=
 def main(argv: Sequence[str]) -> None:
     if {"--help", "-h"} & set(argv[1:]):
         print(__doc__)
-        print("\n".join(f"  --{n}: {_FLAGS[n].help}" for n in ("gigabytes", "output", "workers")))
+        names = ("gigabytes", "input", "output", "workers")
+        print("\n".join(f"  --{name}: {_FLAGS[name].help}" for name in names))
         return
     try:
         _FLAGS(list(argv))
@@ -60,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
     output, console = Path(_OUTPUT.value).resolve(), Console()
     output.mkdir(parents=True, exist_ok=True)
     console.print(report.versions(), highlight=False)
-    documents = seed_documents()
+    documents = seed_documents(_INPUT.value)
     runs = []
     for gigabytes in sorted(_GIGABYTES.value):
         corpus = output / f"corpus-{gigabytes:g}"
@@ -79,11 +83,11 @@ def main(argv: Sequence[str]) -> None:
         shutil.rmtree(corpus)
 
 
-def seed_documents() -> list[list[str]]:
-    """Words of documents of this Python installation, SEED_BYTES of them."""
+def seed_documents(inputs: Sequence[str]) -> list[list[str]]:
+    """Words of documents, about SEED_BYTES of them."""
     found, size = [], 0
     config = ReadConfig()
-    for task in readers.plan(list_inputs(()).files, SEED_BYTES, config):
+    for task in readers.plan(list_inputs(inputs).files, SEED_BYTES, config):
         for batch in readers.read(task, config):
             for text in batch["text"].to_pylist():
                 found.append(text.split(" "))
