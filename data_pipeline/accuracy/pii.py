@@ -2,9 +2,9 @@
 
 DATA/pii/synth_dataset_v2.json.gz is the data set of presidio-research: 1500 sentences from
 templates, filled with invented values. A marked span is recalled where a finding of its kind
-overlaps it, and a finding is right where it overlaps a marked span of its kind. Of dates only those count
-that a text calls a birth's. The rules were written with an eye on these texts, and the names come from
-lists like those of the gazetteer, so real texts are harder.
+overlaps it, and a finding is right where it overlaps a marked span of its kind. Of dates only those
+count that a text calls a birth's. The rules were written with an eye on these texts, and the names
+come from lists like those of the gazetteer, so real texts are harder.
 """
 
 import gzip

@@ -2,7 +2,8 @@
 
 A form that any number of its length may have, and whose check one in ten random numbers passes,
 counts only beside a word such as "NHS" or "Steuer-ID". A form with punctuation, letters or a date
-of its own counts anywhere. The checks are those that python-stdnum documents and the issuers publish.
+of its own counts anywhere. The checks are those that python-stdnum documents and the issuers
+publish.
 """
 
 import functools

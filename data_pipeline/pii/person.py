@@ -1,8 +1,8 @@
 """Names of persons, by lists of names and the words beside them.
 
 A person is a title ("Mr.", "Dr.", "Frau") with the capitalised words after it; a given name with
-the family name, known or not, that follows it; and a given name alone, unless it is a word or a place
-as well. Names in small letters, and family names alone, are not found.
+the family name, known or not, that follows it; and a given name alone, unless it is a word or a
+place as well. Names in small letters, and family names alone, are not found.
 """
 
 import numpy as np

@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from data_pipeline.pii.text import WORD, Text, class_of
+from data_pipeline.pii.text import WORD, Text, class_of, digits_of
 
 # Country calling codes (ITU-T E.164, list of 2024).
 _COUNTRY = (
@@ -91,7 +91,7 @@ def _strong(text: Text, begin: int, end: int) -> list[tuple[int, int]]:
     data = text.data
     for match in _STRONG.finditer(data, begin, end):
         start, stop = match.span()
-        digits = _digits(match[0])
+        digits = digits_of(match[0])
         if data[start] == 43:
             separated = len(digits) < stop - start - 1
             if WORD[data[start - 1]] or not (8 if separated else 10) <= len(digits) <= 16:
@@ -111,7 +111,7 @@ def _weak(text: Text, begin: int, end: int) -> list[tuple[int, int]]:
     if match is None or match.end() < end:
         return []
     written = match[0]
-    digits = _digits(written)
+    digits = digits_of(written)
     if not 7 <= len(digits) <= 15 or _DATE.match(written) or _DECIMAL.match(written):
         return []
     if _WORDS_BEFORE.isdisjoint(text.words_before(begin, _NEAR)) and _WORDS_AFTER.isdisjoint(
@@ -127,7 +127,3 @@ def _weak(text: Text, begin: int, end: int) -> list[tuple[int, int]]:
 def _with_extension(text: Text, end: int) -> int:
     extension = _EXTENSION.match(text.data, end, end + 18)
     return extension.end() if extension else end
-
-
-def _digits(written: bytes) -> bytes:
-    return bytes(code for code in written if 48 <= code < 58)

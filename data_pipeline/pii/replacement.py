@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 
 from data_pipeline.pii.checksums import luhn, mod_97
 from data_pipeline.pii.national import NUMBERS
+from data_pipeline.pii.text import digits_of
 
 Replacement = Callable[[str, bytes], bytes]
 _WORDS = re.compile(rb"[^\s.,;'\"-]+")
@@ -58,7 +59,7 @@ class Pseudonyms:
     def _phone(self, value: bytes) -> bytes:
         number = re.split(rb"[xe#,]", value, maxsplit=1, flags=re.I)[0]
         extension = value[len(number) :]
-        digits = _digits(number)
+        digits = digits_of(number)
         numbers = self._numbers("phone", digits)
         number = _written_as(number, digits[:-7] + b"55501%02d" % numbers.below(100))
         return number + re.sub(rb"\d", b"0", extension)
@@ -71,7 +72,7 @@ class Pseudonyms:
         return net % (1 + numbers.below(254))
 
     def _card(self, value: bytes) -> bytes:
-        digits = _digits(value)
+        digits = digits_of(value)
         numbers = self._numbers("card", digits)
         body = b"400000" + numbers.digits(len(digits) - 7)
         checked = (body + b"%d" % last for last in range(10))
@@ -89,7 +90,7 @@ class Pseudonyms:
 
     def _national_number(self, value: bytes) -> bytes:
         numbers = self._numbers("national", re.sub(rb"[^A-Z0-9]", b"", value))
-        digits = _digits(value)
+        digits = digits_of(value)
         for _ in range(256):
             # no national number begins with 000, so where letters come first the digits decide
             invented = _written_as(value, b"000" + numbers.digits(len(digits) - 3))
@@ -145,12 +146,8 @@ class _Numbers:
         return b"".join(b"%d" % self.below(10) for _ in range(count))
 
 
-def _digits(value: bytes) -> bytes:
-    return bytes(code for code in value if 48 <= code < 58)
-
-
 def _written_as(form: bytes, characters: Sequence[int]) -> bytes:
-    """Letters and digits of `form` replaced, one by one; digits only where only digits are given."""
+    """`form` with its letters and digits replaced one by one, or its digits only by digits."""
     rest = iter(characters)
     with_letters = any(code > 58 for code in characters)
     taken = b"[A-Za-z0-9]" if with_letters else rb"[0-9]"

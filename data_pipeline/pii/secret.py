@@ -39,6 +39,11 @@ _NAMED = re.compile(
     rb"(?:key|token|secret|passw(?:or)?d|pwd|passphrase|credentials?|bearer)[\w-]{0,20}"
     rb"[\"']?\]?\s{0,4}(?:=>|:=|:|=|\s)\s{0,4}[\"'`]?$"
 )
+_NAMES = frozenset(
+    b"key token secret password passwd pwd passphrase credential credentials bearer apikey "
+    b"secretkey accesskey privatekey clientsecret accesstoken authtoken apisecret apitoken dbpassword keys "
+    b"tokens secrets passwords".split()
+)
 _VALUE = re.compile(rb"[0-9A-Za-z_/+.=-]+")
 # bits a character: random hexadecimal text of 32 has 3.6, random base64 of 40 has 4.7, a path or an
 # identifier in words 3 to 4 but no digits among its letters
@@ -70,7 +75,11 @@ def _assigned(text: Text, start: int, end: int) -> list[tuple[int, int]]:
         start = equals + 1
     while end > start and data[end - 1] in b".-/":
         end -= 1
-    if end - start < _SHORTEST or end - start > 512 or not _NAMED.search(text.before(start, _NEAR)):
+    if end - start < _SHORTEST or end - start > 512:
+        return []
+    if _NAMES.isdisjoint(text.words_before(start, _NEAR)):
+        return []
+    if not _NAMED.search(text.before(start, _NEAR)):
         return []
     value = data[start:end]
     least = _LEAST_HEX if _HEX.fullmatch(value) else _LEAST_OTHER

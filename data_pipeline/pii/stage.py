@@ -39,6 +39,7 @@ _FINDERS: dict[str, Callable[[Text, PiiConfig], list[tuple[int, int]]]] = {
 # What is left when something was replaced may read as something else (digits beside a number), so
 # texts are looked through until nothing is found any more: two rounds nearly always.
 _MOST_ROUNDS = 8
+_REACH = 256  # bytes; no finder looks further around
 _MAY_HOLD = re.compile(rb"[0-9@(\[]|::|-----BEGIN")
 
 
@@ -75,8 +76,9 @@ class Pii:
                 start = int(text.starts[place])
                 for span in its:
                     counts[span.kind][row] += 1
-                texts[row] = _replaced(text.data, start, start + len(texts[row]), its, replacement)
-                if with_names or _MAY_HOLD.search(texts[row]):
+                end = start + len(texts[row])
+                texts[row] = _replaced(text.data, start, end, its, replacement)
+                if with_names or _may_hold_more(text.data, start, end, its):
                     again.append(row)
             rows = np.array(again, np.int64)
         total = sum(counts.values(), np.zeros(len(texts), np.int64))
@@ -113,6 +115,19 @@ def _by_text(text: Text, spans: Sequence[Span]) -> Iterator[tuple[int, Sequence[
     first = np.flatnonzero(np.diff(owners, prepend=-1)).tolist()
     for begin, end in zip(first, [*first[1:], len(spans)], strict=True):
         yield int(owners[begin]), spans[begin:end]
+
+
+def _may_hold_more(data: bytes, start: int, end: int, spans: Sequence[Span]) -> bool:
+    """Whether something is left that was not found, near enough to a finding to be one now."""
+    for span in spans:
+        if _MAY_HOLD.search(data, max(start, span.start - _REACH), span.start):
+            return True
+        start = span.end
+    follows = [*(span.start for span in spans[1:]), end]
+    return any(
+        _MAY_HOLD.search(data, span.end, min(following, span.end + _REACH))
+        for span, following in zip(spans, follows, strict=True)
+    )
 
 
 def _replaced(

@@ -92,6 +92,9 @@ _LOWER_TRIPLES = triples_of(
 _BOX_TRIPLES = triples_of(
     [b"box", b"ach", b"bus", b"oks", b"ado", b"ale", b"tal", b"apt", b"pt.", b"ite", b"psc", b"nit"]
 )
+_END_TRIPLES = triples_of(
+    [f"  {word.decode()}".encode()[-3:] for word in (*_COMPOUND, *_HUNGARIAN)]
+)
 _YEAR = re.compile(rb"(?:1[5-9]|20)\d\d$")
 _RECENT = re.compile(rb"(?:19\d\d|20[0-3]\d)$")
 _CAPITAL = class_of(UPPER + bytes(range(0xC3, 0xD5)))
@@ -167,8 +170,14 @@ def _names_first(text: Text, start: np.ndarray, end: np.ndarray) -> list[tuple[i
     start, end = start[may], end[may]
     boxes = np.isin(text.triples(last[may] - 2), _BOX_TRIPLES).tolist()
     found = []
-    for place, stop, boxed in zip(start.tolist(), end.tolist(), boxes, strict=True):
+    endings = np.isin(text.triples(last[may] - 2), _END_TRIPLES).tolist()
+    rows = zip(start.tolist(), end.tolist(), boxes, endings, strict=True)
+    for place, stop, boxed, ending in rows:
         begin = max(0, place - _NEAR)
+        if not (boxed or ending):
+            word = max(data.rfind(b" ", begin, place - 2), data.rfind(b"\n", begin, place - 2)) + 1
+            if 97 <= data[word] <= 122:
+                continue
         begin += data[begin:place].rfind(BOUND) + 1
         window = data[begin:place]
         if stop - place == 5 and window.upper().endswith(_FORCES):

@@ -33,6 +33,7 @@ WORD = ALNUM | class_of(b"_")
 # What may stand between the digits of one number: also the no-break space and Unicode's hyphens.
 _BETWEEN = class_of(b" -.()/\xc2\xa0\xe2\x80\x90\x91\x92\x93\x94\xaf")
 _WIDEST_GAP = 3
+_NO_DIGITS = bytes(set(range(256)) - set(DIGITS))
 # Capitals as small letters, what is no letter as a space.
 _LETTERS_ONLY = bytes(
     code | 0x20 if code in UPPER else code if code in LOWER or code >= 128 else 32
@@ -188,6 +189,10 @@ def _words(window: bytes) -> list[bytes]:
 def _stretch(members: np.ndarray) -> np.ndarray:
     """bool [R, W] -> int [R]: how many True each row begins with."""
     return np.where(members.all(1), members.shape[1], members.argmin(1))
+
+
+def digits_of(written: bytes) -> bytes:
+    return written.translate(None, _NO_DIGITS)
 
 
 def triples_of(words: Sequence[bytes]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The stage: what it changes, what it may not depend on, and that scrubbing twice is scrubbing once."""
+"""The stage: what it changes, what it may not depend on; scrubbing twice is scrubbing once."""
 
 import pickle
 import random
