@@ -205,8 +205,9 @@ class _Parts:
         counts = known.lengths[order]
         token_ends = np.append(0, np.cumsum(counts))
         shifts = np.cumsum(known.lengths)[order] - counts - token_ends[:-1]
-        places = np.repeat(shifts, counts)
-        places += np.arange(token_ends[-1])
+        assert token_ends[-1] < 2**31, "a batch of more than 2 GB"
+        places = np.repeat(shifts.astype(np.int32), counts)
+        places += np.arange(token_ends[-1], dtype=np.int32)
         return _Known(
             tokens=known.tokens[places],
             offsets=token_ends[bounds],
@@ -216,7 +217,14 @@ class _Parts:
         )
 
     def _encode(self, parts: list[str]) -> tuple[np.ndarray, ...]:
-        """Of each part: tokens of all, their number, whether it comes back not, bytes, words."""
+        """Tokens of all parts; of each their number, whether it is changed, bytes, words."""
+        ends = np.cumsum([len(part) for part in parts]) // MAX_PART_BYTES
+        bounds = np.flatnonzero(np.diff(ends, prepend=-1, append=ends[-1] + 1))
+        some = (parts[start:end] for start, end in itertools.pairwise(bounds))
+        return tuple(map(np.concatenate, zip(*map(self._encode_some, some), strict=True)))
+
+    def _encode_some(self, parts: list[str]) -> tuple[np.ndarray, ...]:
+        """As `_encode`: an id takes 8 bytes or more in Python's lists, so of few parts at once."""
         ids = self._processor.encode(parts, num_threads=1)
         decoded = self._processor.decode(ids, num_threads=1)
         tokens, lengths = flat(ids)

@@ -32,7 +32,7 @@ class TokenizerConfig:
     """The tokenizer's shape and sample; or a model, and then only require_lossless counts too.
 
     vocab_size: ids, with 3 control ids, 256 bytes and the user's symbols among them.
-    algorithm: "bpe", or "unigram", whose encoding is some five times slower here.
+    algorithm: "bpe" or "unigram".
     sample_megabytes: 10^6 bytes from the beginning of the shuffled training split.
     character_coverage: of the sample's characters; rarer ones are spelt in bytes.
     split_digits: every digit is an id of its own.
