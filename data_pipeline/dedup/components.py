@@ -2,7 +2,7 @@
 
 import numpy as np
 
-EDGES_AT_ONCE = 2**21  # bounds the memory of `join`
+EDGES_AT_ONCE = 2**19  # bounds the memory of `join`
 
 
 def components(num: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:

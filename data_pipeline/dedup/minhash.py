@@ -33,7 +33,7 @@ from data_pipeline.engine import Tasks
 from data_pipeline.stage import Judged, Part
 
 FEW_DOCUMENTS = 20_000  # to compare so few in this process is faster than to start others
-KEYS_A_TASK = 2**24  # of documents and bands, 128 MB
+KEYS_A_TASK = 2**22  # of documents and bands, 32 MB
 
 
 @dataclass(frozen=True, kw_only=True)

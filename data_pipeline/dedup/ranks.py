@@ -41,6 +41,8 @@ class Ranks:
         ranks = np.empty(len(order), np.uint32)
         ranks[order] = np.arange(len(order), dtype=np.uint32)
         np.save(folder / RANKS, ranks)
+        del ids, chunks, order
+        pa.default_memory_pool().release_unused()  # else this process keeps what the ids took
         return cls(tuple(parts), folder)
 
     def __len__(self) -> int:

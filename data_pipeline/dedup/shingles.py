@@ -56,18 +56,20 @@ def sketches(normal: pa.Array, ngram_words: int, seed: int) -> tuple[np.ndarray,
     starts = np.cumsum(num_words) - num_words
     if (num_words == 0).any():  # an empty text is split into one empty word
         word_hash = word_hash[pc.binary_length(flat["word"]).to_numpy() > 0]
-    num_shingles = np.where(num_words > 0, np.maximum(num_words - ngram_words + 1, 1), 0)
-    rows = np.repeat(np.arange(len(normal)), num_shingles)
-    first = np.arange(len(rows)) + np.repeat(
-        starts - (np.cumsum(num_shingles) - num_shingles), num_shingles
-    )
     padded = np.concatenate([word_hash, np.zeros(ngram_words, np.uint64)])
-    ends = (starts + num_words)[rows]
-    total = np.zeros(len(rows), np.uint64)
+    short = np.flatnonzero((num_words > 0) & (num_words < ngram_words))
+    total, short_total = np.zeros(len(word_hash), np.uint64), np.zeros(len(short), np.uint64)
     for place, factor in enumerate(_odd_numbers(ngram_words, seed)):
-        inside = first + place < ends  # a text of fewer words than a shingle has
-        total += np.where(inside, padded[first + place], np.uint64(0)) * factor
-    packed = (rows.astype(np.uint64) << np.uint64(32)) | (_mixed(total) >> np.uint64(32))
+        total += padded[place : place + len(total)] * factor
+        short_total += padded[starts[short] + place] * factor * (place < num_words[short])
+    total[starts[short]] = short_total
+    begins = np.ones(len(total), bool)
+    for place in range(1, ngram_words):  # from the last words of a text no shingle begins
+        begins[(starts + num_words)[num_words >= place] - place] = False
+    begins[starts[short]] = True
+    num_shingles = np.where(num_words > 0, np.maximum(num_words - ngram_words + 1, 1), 0)
+    rows = np.repeat(np.arange(len(normal), dtype=np.uint64), num_shingles)
+    packed = (rows << np.uint64(32)) | (_mixed(total[begins]) >> np.uint64(32))
     packed.sort()
     packed = packed[np.diff(packed, prepend=np.uint64(2**64 - 1)) != 0]
     counts = np.bincount((packed >> np.uint64(32)).astype(np.int64), minlength=len(normal))

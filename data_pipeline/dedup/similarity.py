@@ -20,8 +20,8 @@ from data_pipeline.dedup.shingles import MAX_SKETCH, normal_texts, sketches
 from data_pipeline.engine import Tasks
 
 EDGE = np.dtype([("left", np.uint32), ("right", np.uint32), ("similarity", np.float64)])
-PAIRS_A_TASK = 2**22  # 32 MB; counted before repeated pairs are made one
-HASHES_AT_ONCE = 2**20  # of sketches compared in one go, some 100 MB
+PAIRS_A_TASK = 2**21  # 16 MB; counted before repeated pairs are made one
+HASHES_AT_ONCE = 2**19  # of sketches compared in one go, some 50 MB
 COUNTS, STARTS, PARTS = "sketch_counts.npy", "sketch_starts.npy", "sketch_parts.npy"
 
 

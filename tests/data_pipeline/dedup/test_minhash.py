@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -200,6 +202,78 @@ def test_worker_processes_decide_the_same(make_parts, tmp_path, monkeypatch):
         details = stage.decide(parts, folder, Tasks(workers))
         found.append((details, [decisions_path(folder, part).read_bytes() for part in parts]))
     assert found[0] == found[1]
+
+
+# Decides on documents of which 30% are in clusters of up to 12; prints documents, peak kB, dropped.
+# Keys and texts are made by number: to read a million documents is not what is tried here.
+MILLION = """
+import resource, sys, tempfile
+from pathlib import Path
+import numpy as np, pyarrow as pa, pyarrow.compute as pc
+from data_pipeline.dedup.minhash import MinHashConfig, MinHashDedup
+from data_pipeline.dedup.shingles import combined
+from data_pipeline.engine import Tasks
+from data_pipeline.parts import PartFile
+
+DOCUMENTS, PARTS, BANDS = int(sys.argv[1]), 8, 28
+
+class Numbered:
+    num_documents = DOCUMENTS // PARTS
+    def __init__(self, folder, number):
+        self.name, self.number = f"part-{number:05d}-000", number
+        self.keys = folder / f"{self.name}.keys.parquet"
+    def rows(self):
+        for start in range(0, self.num_documents, 2**14):
+            yield np.arange(start, min(start + 2**14, self.num_documents)) * PARTS + self.number
+    def clusters(self, rows):
+        return np.where(rows % 40 < 12, rows // 40, rows + DOCUMENTS)
+    def batches(self):
+        for rows in self.rows():
+            name = pa.array(self.clusters(rows)).cast(pa.large_string())
+            texts = pc.binary_join_element_wise(*[name] * 30, pa.scalar(" ", pa.large_string()))
+            yield pa.record_batch({"text": texts})
+    def write_keys(self):
+        file = None
+        for rows in self.rows():
+            clusters = self.clusters(rows)
+            columns = {
+                "id": pc.utf8_lpad(pa.array(rows).cast(pa.large_string()), 16, "0"),
+                "source": pa.array(["documents.jsonl:1"] * len(rows), pa.large_string()),
+                "size": rows % 997, "has_words": np.ones(len(rows), bool),
+            }
+            for band in range(BANDS):  # of a cluster, each member agrees in two bands of three
+                parts = clusters, np.full(len(rows), band), rows * ((rows + band) % 3 == 0)
+                columns[f"band_{band:03d}"] = combined(np.stack(parts, 1).astype(np.uint32), 1)
+            table = pa.table({name: pa.array(values) for name, values in columns.items()})
+            file = file or PartFile(self.keys, table.schema)
+            file.write(table)
+        file.close()
+
+with tempfile.TemporaryDirectory() as folder:
+    parts = [Numbered(Path(folder), number) for number in range(PARTS)]
+    for part in parts:
+        part.write_keys()
+    details = MinHashDedup(MinHashConfig()).decide(parts, Path(folder), Tasks(0))
+dropped = sum((int(size) - 1) * count for size, count in details["clusters"].items())
+print(DOCUMENTS, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, dropped)
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_bounded_for_millions_of_documents():
+    def peak(num):
+        command = [sys.executable, "-c", MILLION, str(num)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        documents, kilobytes, dropped = map(int, done.stdout.split())
+        assert dropped == documents // 40 * 11
+        return kilobytes / 1000
+
+    small, large = peak(100_000), peak(1_000_000)
+    slope = (large - small) / 900_000
+    projected = small + slope * 3_400_000
+    print(f"{small:.0f} MB, {large:.0f} MB; of 3.5 million documents {projected:.0f} MB")
+    assert large < 350
+    assert projected < 550
 
 
 @pytest.mark.parametrize(
