@@ -35,6 +35,8 @@ _WRITTEN_OUT = re.compile(rb"[\[(]at[\])] ?", re.I)
 _URL = re.compile(
     rb"[a-z][a-z0-9+.-]{1,15}://([^\s/@:<>\"'\x00]{0,64}:[^\s/@<>\"'\x00]{1,128})@", re.I
 )
+# a variable of a template, or our own: $USER:$PASSWORD, {user}:{password}
+_PLACEHOLDER = re.compile(rb"[<${%]|[^:]*:(?:[<${%]|removed-)")
 _IN_URL = re.compile(rb"://[^\s/@\x00]*$")
 _LONGEST_URL = 220
 
@@ -95,6 +97,6 @@ def credentials(text: Text) -> list[tuple[int, int]]:
         if scheme < 0:
             continue
         url = _URL.search(text.data, max(window, scheme - 16), sign + 1)
-        if url is not None and not url[1].startswith((b"<", b"$", b"{")):
+        if url is not None and not _PLACEHOLDER.match(url[1]):
             found.append(url.span(1))
     return found

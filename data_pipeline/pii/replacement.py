@@ -14,7 +14,7 @@ the same form, and nobody's:
     street           its house number replaced, "Example Street"
     person           as many invented names as it has
     secret           its length and alphabet; a key block loses its body
-    credentials      user:password replaced by digits of the hash
+    credentials      user:removed- and digits of the hash
 
 All but the date of birth are left alone when they are met again.
 """
@@ -54,7 +54,7 @@ class Pseudonyms:
         return b"user-%08x@example.com" % self._numbers("email", value.lower()).below(1 << 32)
 
     def _credentials(self, value: bytes) -> bytes:
-        return b"user:%08x" % self._numbers("credentials", value).below(1 << 32)
+        return b"user:removed-%08x" % self._numbers("credentials", value).below(1 << 32)
 
     def _phone(self, value: bytes) -> bytes:
         number = re.split(rb"[xe#,]", value, maxsplit=1, flags=re.I)[0]

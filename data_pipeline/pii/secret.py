@@ -41,8 +41,8 @@ _NAMED = re.compile(
 )
 _NAMES = frozenset(
     b"key token secret password passwd pwd passphrase credential credentials bearer apikey "
-    b"secretkey accesskey privatekey clientsecret accesstoken authtoken apisecret apitoken dbpassword keys "
-    b"tokens secrets passwords".split()
+    b"secretkey accesskey privatekey clientsecret accesstoken authtoken apisecret apitoken "
+    b"keys tokens secrets passwords".split()
 )
 _VALUE = re.compile(rb"[0-9A-Za-z_/+.=-]+")
 # bits a character: random hexadecimal text of 32 has 3.6, random base64 of 40 has 4.7, a path or an

@@ -95,6 +95,7 @@ _BOX_TRIPLES = triples_of(
 _END_TRIPLES = triples_of(
     [f"  {word.decode()}".encode()[-3:] for word in (*_COMPOUND, *_HUNGARIAN)]
 )
+_NOBODYS = b"Example Street"  # where pseudonyms live
 _YEAR = re.compile(rb"(?:1[5-9]|20)\d\d$")
 _RECENT = re.compile(rb"(?:19\d\d|20[0-3]\d)$")
 _CAPITAL = class_of(UPPER + bytes(range(0xC3, 0xD5)))
@@ -111,7 +112,8 @@ def streets(text: Text) -> list[tuple[int, int]]:
     runs, codes = text.runs, text.codes
     may = (runs.length <= 6) & ~_BESIDE[codes[runs.start - 1]]
     start, end = runs.start[may], runs.end[may]
-    return _numbers_first(text, start, end) + _names_first(text, start, end)
+    found = _numbers_first(text, start, end) + _names_first(text, start, end)
+    return [span for span in found if _NOBODYS not in text.data[slice(*span)]]
 
 
 def _numbers_first(text: Text, start: np.ndarray, end: np.ndarray) -> list[tuple[int, int]]:

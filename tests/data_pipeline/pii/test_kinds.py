@@ -98,6 +98,7 @@ LEFT = [
     'token = "some_module.some_function_name2"; key = path/to/the/file12',
     "f(1234567, 7654321) = 12345678901234",
     "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16",
+    "ftp://$USER:$PASSWORD@host.org and ftp://{user}:{password}@host.org",
     "https://host.org/path@v1.2.3, http://host:8080/x",
     "000-12-3456, 666-12-3456, 123-00-4567, 123-45-0000",
 ]
