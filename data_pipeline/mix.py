@@ -25,7 +25,9 @@ from nanojaxlm.errors import UserError
 
 SPLITS = ("train", "validation")
 SINGLE_DOCUMENT_RATE = 0.1  # at least so much of a single document is held out
-BUCKET_BYTES = 64 * 2**20  # of text, at most; a bucket is in memory whole
+# Of text in a bucket, which is in memory whole; of few documents, eight buckets, so that there is one
+# for every worker. Nothing but the documents may decide it: a bucket is a file of documents.
+BUCKET_BYTES, SMALL_BUCKET_BYTES, FEW_BUCKETS = 64 * 2**20, 4 * 2**20, 8
 _FILE_BYTES = 64 * 2**20  # of text; what a worker sorts at once
 SPLIT, COPY = "split", "copy"
 _PLACED = (
@@ -168,7 +170,8 @@ def mix(parts: Sequence[Documents], config: MixConfig, folder: Path, tasks: Task
     lowest = min(place["lowest"] for place in placed if place["lowest"] is not None)
     num_bytes = sum(place["bytes"] for place in placed)
     files = tuple(folder / name for place in placed for name in place["files"])
-    buckets = Buckets(files, num_buckets_for(num_bytes, BUCKET_BYTES))
+    bucket_bytes = min(BUCKET_BYTES, max(SMALL_BUCKET_BYTES, num_bytes // FEW_BUCKETS))
+    buckets = Buckets(files, num_buckets_for(num_bytes, bucket_bytes))
     return Mixed(buckets, max(config.limit, lowest + 1))
 
 
