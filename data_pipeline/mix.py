@@ -25,8 +25,8 @@ from nanojaxlm.errors import UserError
 
 SPLITS = ("train", "validation")
 SINGLE_DOCUMENT_RATE = 0.1  # at least so much of a single document is held out
-# Of text in a bucket, which is in memory whole; of few documents, eight buckets, so that there is one
-# for every worker. Nothing but the documents may decide it: a bucket is a file of documents.
+# Of text in a bucket, which is in memory whole; a small corpus has eight, so that there is one for
+# every worker. Nothing but the documents may decide it: a bucket is a file of documents.
 BUCKET_BYTES, SMALL_BUCKET_BYTES, FEW_BUCKETS = 64 * 2**20, 4 * 2**20, 8
 _FILE_BYTES = 64 * 2**20  # of text; what a worker sorts at once
 SPLIT, COPY = "split", "copy"
