@@ -44,7 +44,7 @@ from data_pipeline.parts import (
 )
 from data_pipeline.readers import ReadConfig, ReadTask
 from data_pipeline.samples import Samples, merge_samples, samples_path
-from data_pipeline.stage import Comparison, Judged, Stage, decisions_path
+from data_pipeline.stage import Comparison, Judged, Stage, Summarizing, decisions_path
 
 RESULT, PLAN = "result.json", "plan.pickle"
 KEYS, DECISIONS = "keys", "decisions"
@@ -126,10 +126,13 @@ class Runner:
             todo = [part for part in parts if not (folder / f"{part.name}.json").is_file()]
             self.spread(stage.name, partial(judge_part, stage, folder), todo)
             tallies = [json.loads((folder / f"{p.name}.json").read_text()) for p in parts]
+            total = tally.merged(tallies)
+            if isinstance(stage, Summarizing):
+                details |= stage.details(total["notes"])
             result = StageResult(
                 name=stage.name,
                 seconds=time.perf_counter() - start,
-                tally=tally.merged(tallies),
+                tally=total,
                 details=details,
                 examples=merge_samples(folder, [part.name for part in parts]),
             )

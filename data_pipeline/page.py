@@ -222,6 +222,8 @@ def _details(details: Mapping[str, Any]) -> str:
     for name, value in details.items():
         if isinstance(value, Mapping) and all(isinstance(v, int) for v in value.values()):
             text += f"<h3>{shown(name)}</h3>{_counts(value, name)}"
+        elif isinstance(value, Mapping):
+            text += f"<h3>{shown(name)}</h3>{_details(value)}"
         elif isinstance(value, Sequence) and not isinstance(value, str) and value:
             items = "".join(f"<li><code>{shown(_phrase(item))}</code></li>" for item in value[:10])
             text += f"<h3>{shown(name)}</h3><ul>{items}</ul>"

@@ -69,6 +69,15 @@ class Stage(Protocol):
         ...
 
 
+@runtime_checkable
+class Summarizing(Protocol):
+    """A stage that says more of the whole than the counts of its notes do."""
+
+    def details(self, notes: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+        """What the report shows; notes: {name: {value: documents}} of all that the stage noted."""
+        ...
+
+
 class Documents(Protocol):
     """The documents of one part of the corpus, to be read as often as wanted; can be pickled."""
 
