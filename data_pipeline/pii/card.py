@@ -46,10 +46,6 @@ def cards(text: Text) -> list[tuple[int, int]]:
         digits = number.translate(None, b" -")
         if not luhn(digits) or digits.startswith(_TEST_NUMBERS):
             continue
-        if (
-            _SURE.match(digits)
-            or not _WORDS.isdisjoint(text.words_before(start, _NEAR))
-            or not _WORDS.isdisjoint(text.words_after(end, _NEAR))
-        ):
+        if _SURE.match(digits) or not _WORDS.isdisjoint(text.words_around(start, end, _NEAR)):
             found.append((start, end))
     return found

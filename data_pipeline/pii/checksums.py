@@ -5,6 +5,8 @@ from collections.abc import Sequence
 _ODD = bytes.maketrans(b"0123456789", bytes([0, 2, 4, 6, 8, 1, 3, 5, 7, 9]))
 _EVEN = bytes.maketrans(b"0123456789", bytes(range(10)))
 
+_VALUES = {ord(sign): str(int(sign, 36)) for sign in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
 # Verhoeff, "Error detecting decimal codes" (1969): products of the dihedral group D5, and the
 # powers of its permutation.
 _PRODUCT = [
@@ -38,8 +40,8 @@ def verhoeff(digits: bytes) -> bool:
 
 
 def mod_97(account: bytes) -> int:
-    """ISO 7064 mod 97-10 of an IBAN (letters and digits): 1 for a valid one."""
-    return int("".join(str(int(chr(code), 36)) for code in account[4:] + account[:4])) % 97
+    """ISO 7064 mod 97-10 of an IBAN (digits and capitals): 1 for a valid one."""
+    return int("".join([_VALUES[code] for code in account[4:] + account[:4]])) % 97
 
 
 def mod_11_10(digits: bytes) -> bool:

@@ -1,6 +1,5 @@
 """IP addresses of both versions; by default only those that can be someone's (public ones)."""
 
-import ipaddress
 import re
 import socket
 
@@ -43,21 +42,35 @@ def _version_4(text: Text, public_only: bool) -> list[tuple[int, int]]:
     alone &= (codes[last] != _DOT) | ~ALNUM[codes[last + 1]]
     found = []
     for place, stop in zip(first[alone].tolist(), last[alone].tolist(), strict=True):
-        try:
-            address = ipaddress.IPv4Address(text.data[place:stop].decode())
-        except ValueError:
+        written = text.data[place:stop].split(b".")
+        parts = [int(part) for part in written]
+        if max(parts) > 255 or any(part[0] == 48 and len(part) > 1 for part in written):
             continue
-        if public_only and not address.is_global:
+        if public_only and not _is_public_4(*parts):
             continue
         before = text.before(place, _NEAR)
         if before[-1:] in b"-/" and before[-2:-1].isalnum():  # Firefox/3.0.0.1, lib-1.2.3.4
             continue
         if _SPEAKS_OF_VERSIONS.search(before):
             continue
-        if max(address.packed[:3]) < _SMALL and not _SPEAKS_OF_ADDRESSES.search(before):
+        if max(parts[:3]) < _SMALL and not _SPEAKS_OF_ADDRESSES.search(before):
             continue
         found.append((place, stop))
     return found
+
+
+def _is_public_4(a: int, b: int, c: int, _: int) -> bool:
+    """Not of a block of IANA's registry of special purposes, nor multicast (RFC 6890, RFC 5771)."""
+    return not (
+        a in (0, 10, 127)
+        or a >= 224
+        or (a == 100 and 64 <= b < 128)
+        or (a == 169 and b == 254)
+        or (a == 172 and 16 <= b < 32)
+        or (a == 192 and (b == 168 or (b == 0 and c in (0, 2))))
+        or (a == 198 and (b in (18, 19) or (b == 51 and c == 100)))
+        or (a == 203 and b == 0 and c == 113)
+    )
 
 
 def _version_6(text: Text, public_only: bool) -> list[tuple[int, int]]:

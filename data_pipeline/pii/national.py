@@ -268,7 +268,7 @@ def national_numbers(text: Text, names: tuple[str, ...]) -> list[tuple[int, int]
     alone = ~_BESIDE[codes[begin - 1]]
     found: list[tuple[int, int]] = []
     for place, stop in zip(begin[alone].tolist(), end[alone].tolist(), strict=True):
-        nearby = text.words_before(place, _NEAR) + text.words_after(stop, _NEAR)
+        nearby = text.words_around(place, stop, _NEAR)
         if not words.isdisjoint(nearby):
             span = _number_at(text, place, stop, numbers, nearby)
         elif free.match(text.data, place, place + _LONGEST + 2):

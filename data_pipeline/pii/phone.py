@@ -75,7 +75,13 @@ def phones(text: Text) -> list[tuple[int, int]]:
     beside = _BESIDE[codes[start - 1]] & ~plus
     beside &= (codes[start - 1] != 44) | _DIGIT[codes[start - 2]]  # "Office,0341 8387176"
     may = ~decimal & ~beside & (first_length <= 15) & (groups.num_digits[first] <= 60)
-    strong = may & (plus | open_ | (~alone & (first_length <= 6)))
+    after_first = codes[np.minimum(start + first_length, len(codes) - 1)]
+    american = ((first_length == 3) & ((after_first == 45) | (after_first == 46))) | (
+        (first_length == 1) & (codes[start] == 49)
+    )
+    trunk = (codes[start] == 48) & (first_length <= 6)
+    strong = may & (plus | open_ | (~alone & (american | trunk)))
+    may &= strong | ((groups.num_digits[first] <= 15) & (groups.num_runs[first] <= 6))
     for i in np.flatnonzero(may).tolist():
         begin = int(start[i]) - bool(plus[i] or open_[i])
         end = int(groups.end[first[i]])

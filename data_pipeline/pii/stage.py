@@ -40,7 +40,7 @@ _FINDERS: dict[str, Callable[[Text, PiiConfig], list[tuple[int, int]]]] = {
 # texts are looked through until nothing is found any more: two rounds nearly always.
 _MOST_ROUNDS = 8
 _REACH = 256  # bytes; no finder looks further around
-_MAY_HOLD = re.compile(rb"[0-9@(\[]|::|-----BEGIN")
+_SIGNS = re.compile(rb"\[at\]|\(at\)|::|-----BEGIN", re.I)
 
 
 class Pii:
@@ -70,6 +70,7 @@ class Pii:
             spans = find(text, config)
             if not spans:
                 break
+            unsettled = _unsettled(text, spans)
             again = []
             for place, its in _by_text(text, spans):
                 row = int(rows[place])
@@ -78,7 +79,7 @@ class Pii:
                     counts[span.kind][row] += 1
                 end = start + len(texts[row])
                 texts[row] = _replaced(text.data, start, end, its, replacement)
-                if with_names or _may_hold_more(text.data, start, end, its):
+                if with_names or unsettled[place]:
                     again.append(row)
             rows = np.array(again, np.int64)
         total = sum(counts.values(), np.zeros(len(texts), np.int64))
@@ -117,17 +118,19 @@ def _by_text(text: Text, spans: Sequence[Span]) -> Iterator[tuple[int, Sequence[
         yield int(owners[begin]), spans[begin:end]
 
 
-def _may_hold_more(data: bytes, start: int, end: int, spans: Sequence[Span]) -> bool:
-    """Whether something is left that was not found, near enough to a finding to be one now."""
-    for span in spans:
-        if _MAY_HOLD.search(data, max(start, span.start - _REACH), span.start):
-            return True
-        start = span.end
-    follows = [*(span.start for span in spans[1:]), end]
-    return any(
-        _MAY_HOLD.search(data, span.end, min(following, span.end + _REACH))
-        for span, following in zip(spans, follows, strict=True)
-    )
+def _unsettled(text: Text, spans: Sequence[Span]) -> np.ndarray:
+    """bool [N]: texts in which something is left near a finding, that may be one now."""
+    starts = np.fromiter((span.start for span in spans), np.int64, len(spans))
+    ends = np.fromiter((span.end for span in spans), np.int64, len(spans))
+    signs = [match.start() for match in _SIGNS.finditer(text.data)]
+    left = np.sort(np.concatenate((text.runs.start, text.places(b"@"), signs))).astype(np.int64)
+    following = np.searchsorted(starts, left, side="right")
+    end_before = np.append(ends, -_REACH)[following - 1]
+    start_after = np.append(starts, len(text.data) + _REACH)[following]
+    near = (left >= end_before) & ((left - end_before < _REACH) | (start_after - left < _REACH))
+    unsettled = np.zeros(len(text.starts), bool)
+    unsettled[np.searchsorted(text.starts, left[near], side="right") - 1] = True
+    return unsettled
 
 
 def _replaced(

@@ -98,6 +98,13 @@ class Text:
         cut = window.find(BOUND)
         return (window if cut < 0 else window[:cut]).lower()
 
+    def words_around(self, start: int, end: int, width: int) -> list[bytes]:
+        """The words of `before` and `after` a place data[start:end]."""
+        window = self.data[max(0, start - width) : end + width]
+        if BOUND in window:
+            return self.words_before(start, width) + self.words_after(end, width)
+        return _words(window)
+
     def words_before(self, place: int, width: int) -> list[bytes]:
         """The words of `before`, the first of which may be cut."""
         window = self.data[max(0, place - width) : place]
