@@ -170,7 +170,7 @@ def _paragraphs(f: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     opens = np.ones(len(rows.starts), bool)
     opens[1:] = (rows.starts[1:] != rows.ends[:-1] + 1) | (np.diff(rows.documents) != 0)
     first = np.flatnonzero(opens)
-    last = np.append(first[1:], len(opens)) - 1
+    last = np.append(first[1:], len(opens))[: len(first)] - 1
     documents = rows.documents[first]
     starts = np.maximum(rows.starts[first], begin[documents])
     return starts, np.minimum(rows.ends[last], finish[documents]), documents

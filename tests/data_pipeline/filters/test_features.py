@@ -1,13 +1,17 @@
 """The vectorised counts against plain Python, document by document."""
 
+# ruff: noqa: RUF001  (characters that look alike are what this is about)
+
 import random
-from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from data_pipeline.filters.features import ALPHA, DIGIT, Features, hash_word
+from data_pipeline.filters.characters import ALPHA
+from data_pipeline.filters.features import Features
+from data_pipeline.filters.published import ends_in_ellipsis, num_ellipses, num_present
+from data_pipeline.filters.repetition import repeated_segments
 
 TEXTS = [
     "",
@@ -18,16 +22,18 @@ TEXTS = [
     "tail without newline\nlast",
     "x" * 5000 + " y",
     "\nleading\n\n\n\ntrailing\n\n",
+    "a\rb\r\nc\vd\fe\x1cf\x1dg\x1eh\x85i\u2028j\u2029k\n\r",
+    "only\r",
+    "𝒳 𐩖 🙂🙂 é\u0301",
+    "wait... and…\nso.... \n…\n...",
 ]
 
 
 @pytest.fixture(scope="module")
 def texts():
     rng = random.Random(0)
-    made = [
-        "".join(rng.choice(["a ", "b ", "c\n", "dd ", "\n\n", "a b c d e "]) for _ in range(n))
-        for n in range(0, 120, 3)
-    ]
+    parts = ["a ", "b ", "c\n", "dd ", "\n\n", "a b c d e ", "é ", "…", "日\n", "\r\n", "1 "]
+    made = ["".join(rng.choice(parts) for _ in range(n)) for n in range(0, 120, 3)]
     return [*TEXTS, *made]
 
 
@@ -36,88 +42,85 @@ def features(texts):
     return Features(pa.array(texts, pa.large_string()))
 
 
-def lines_of(text):
-    return [line.split() for line in text.split("\n") if line.split()]
+def segments(features, chosen):
+    """The texts of segments, a list a document."""
+    found = [[] for _ in range(features.num_documents)]
+    data = features.joined.data.tobytes()
+    for start, end, document in zip(chosen.starts, chosen.ends, chosen.documents, strict=True):
+        found[document].append(data[start:end].decode())
+    return found
 
 
-def repeats(items):
-    return [item in items[:i] for i, item in enumerate(items)]
-
-
-def test_words_lines_and_ink_equal_plain_splitting(texts, features):
-    assert features.num_words.tolist() == [len(t.split()) for t in texts]
-    assert features.num_lines.tolist() == [len(lines_of(t)) for t in texts]
+def test_chunks_ink_and_lengths_equal_plain_splitting(texts, features):
+    assert features.chunk_counts.tolist() == [len(t.split()) for t in texts]
     assert features.ink.tolist() == [sum(map(len, t.split())) for t in texts]
-    assert features.num_characters.tolist() == [len(t) for t in texts]
+    assert features.joined.lengths.tolist() == [len(t) for t in texts]
 
 
-def test_character_classes_equal_pythons(texts, features):
-    assert features.count_class(DIGIT).tolist() == [sum(c.isdigit() for c in t) for t in texts]
-    assert features.count_class(ALPHA).tolist() == [sum(c.isalpha() for c in t) for t in texts]
+def test_rows_and_lines_equal_pythons(texts, features):
+    assert segments(features, features.rows) == [t.split("\n") for t in texts]
+    assert segments(features, features.lines) == [t.splitlines() for t in texts]
+    for chosen, split in (
+        (features.rows, lambda t: t.split("\n")),
+        (features.lines, str.splitlines),
+    ):
+        expected = [len(line.split()) for t in texts for line in split(t)]
+        assert chosen.num_chunks.tolist() == expected
 
 
-def test_longest_and_mean_line_equal_plain_splitting(texts, features):
-    full = [t for t in texts if t]
-    f = Features(pa.array(full, pa.large_string()))
-    assert f.longest_line().tolist() == [
-        max(len(line) for line in t.splitlines(keepends=True) or [""])
-        if "\r" not in t and "\u2003" not in t
-        else max(len(line) for line in t.split("\n")) + 1
-        for t in full
+def test_a_batch_that_is_a_slice_is_read_from_its_place(texts):
+    whole = pa.array(texts, pa.large_string())
+    some = Features(whole.slice(3, 5))
+    assert segments(some, some.rows) == [t.split("\n") for t in texts[3:8]]
+
+
+def test_character_counts_equal_pythons(texts, features):
+    assert features.num_digits.tolist() == [sum(c.isdigit() for c in t) for t in texts]
+    plain = [t for t in texts if "\u0301" not in t]  # a mark on a letter is a letter here
+    few = Features(pa.array(plain, pa.large_string()))
+    assert few.num_letters.tolist() == [sum(c.isalpha() for c in t) for t in plain]
+
+
+def test_the_bits_of_words_are_those_of_their_characters(features):
+    words = features.words
+    data = features.joined.data.tobytes()
+    for start, end, bits in zip(words.starts, words.ends, words.bits, strict=True):
+        word = data[start:end].decode()
+        assert bool(bits & ALPHA) == any(c.isalpha() for c in word)
+
+
+def test_ellipses_equal_pythons(texts, features):
+    assert num_ellipses(features).tolist() == [t.count("...") + t.count("…") for t in texts]
+    rows = features.inked_rows
+    found = ends_in_ellipsis(features, features.joined.chunks[1][rows.last - 1])
+    expected = [
+        line.rstrip().endswith(("...", "…"))
+        for t in texts
+        for line in t.split("\n")
+        if line.strip()
     ]
-    np.testing.assert_allclose(
-        f.mean_line_length(),
-        [len(t) / (t.count("\n") + (not t.endswith("\n"))) for t in full],
-    )
+    assert found.tolist() == expected
 
 
-def test_repeated_lines_equal_a_plain_count(texts, features):
-    got = features.repeated_rate(features.line_hashes, features.line_documents)
-    expected = [sum(repeats(lines_of(t))) / len(lines_of(t)) if lines_of(t) else 0.0 for t in texts]
-    np.testing.assert_allclose(got, expected)
+def test_words_that_are_present_equal_a_plain_count(texts, features):
+    words = ("a", "dd", "c", "nowhere")
+    expected = [len(set(words) & set(t.split())) for t in texts]
+    assert num_present(features.chunk_sequences, words).tolist() == expected
 
 
-def test_repeated_paragraphs_equal_a_plain_count(texts, features):
-    got = features.repeated_rate(features.paragraph_hashes, features.paragraph_documents)
+def test_repeated_segments_equal_a_plain_count(texts, features):
+    rows = features.rows
+    got = repeated_segments(features.joined, rows.starts, rows.ends, rows.documents)
     expected = []
     for text in texts:
-        paragraphs, current = [], []
-        for line in [*text.split("\n"), ""]:
-            if line.split():
-                current.append(line.split())
-            elif current:
-                paragraphs.append(current)
-                current = []
-        expected.append(sum(repeats(paragraphs)) / max(len(paragraphs), 1))
-    np.testing.assert_allclose(got, expected)
+        lines = text.split("\n")
+        expected += [line in lines[:i] for i, line in enumerate(lines)]
+    np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.parametrize("n", [2, 5, 10])
-def test_repeated_ngrams_equal_a_plain_count(texts, features, n):
-    expected = []
-    for text in texts:
-        words = text.split()
-        grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-        covered = {i + k for i, again in enumerate(repeats(grams)) if again for k in range(n)}
-        ink = sum(map(len, words))
-        expected.append(sum(len(words[i]) for i in covered) / ink if ink else 0.0)
-    np.testing.assert_allclose(features.repeated_ngram_rate(n), expected)
-
-
-@pytest.mark.parametrize("n", [2, 3, 4])
-def test_the_top_ngram_equals_a_plain_count(texts, features, n):
-    expected = []
-    for text in texts:
-        words = text.split()
-        counts = Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
-        most = max((c * sum(map(len, g)) for g, c in counts.items() if c > 1), default=0)
-        expected.append(most / max(sum(map(len, words)), 1))
-    np.testing.assert_allclose(features.top_ngram_rate(n), expected)
-
-
-def test_a_words_hash_is_its_own_and_the_same_wherever_it_stands():
-    words = ["the", "teh", "eth", "th", "they", "日本", "本日"]
-    f = Features(pa.array([" ".join(words), "x " + "\n".join(words)], pa.large_string()))
-    assert f.word_hashes[: len(words)].tolist() == f.word_hashes[len(words) + 1 :].tolist()
-    assert [hash_word(word) for word in words] == f.word_hashes[: len(words)].tolist()
-    assert len(set(f.word_hashes.tolist())) == len(words) + 1
+def test_segments_that_differ_in_their_midst_only_are_no_repeats():
+    text = "\n".join(["begin 1 and the end of it", "begin 2 and the end of it"] * 2)
+    features = Features(pa.array([text], pa.large_string()))
+    rows = features.rows
+    got = repeated_segments(features.joined, rows.starts, rows.ends, rows.documents)
+    assert got.tolist() == [False, False, True, True]

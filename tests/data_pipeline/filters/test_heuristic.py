@@ -1,12 +1,22 @@
 """Each rule drops what it is for, by its own name, and leaves ordinary text alone."""
 
 import dataclasses
+import pickle
 
 import pytest
 
 from data_pipeline.document import batch_of, kind_of
 from data_pipeline.filters.heuristic import HeuristicFilter
-from data_pipeline.filters.rules import CodeRules, HeuristicConfig, ProseRules
+from data_pipeline.filters.rules import (
+    C4Quality,
+    CodeRules,
+    FineWebQuality,
+    GopherQuality,
+    GopherRepetition,
+    HeuristicConfig,
+    ProseRules,
+)
+from data_pipeline.stage import Stage
 
 CODE = '''
 def parse(stream, limit=100):
@@ -196,3 +206,77 @@ def test_the_verdict_of_a_document_does_not_depend_on_its_neighbours(make_prose)
 def test_a_rate_outside_0_to_1_is_refused(bound):
     with pytest.raises(ValueError, match="max_bullet_line_rate"):
         ProseRules(max_bullet_line_rate=bound)
+
+
+PUBLISHED = HeuristicConfig(
+    gopher_repetition=GopherRepetition(),
+    gopher_quality=GopherQuality(),
+    c4=C4Quality(),
+    fineweb=FineWebQuality(),
+    prose=None,
+)
+
+
+def test_published_sets_name_themselves_in_the_order_of_fineweb(make_prose):
+    prose = make_prose(1)
+    assert judge(prose, config=PUBLISHED)[0] is None
+    repeated = prose.split("\n")[0] + "\n"
+    cases = [
+        (repeated * 40, "gopher_repeated_lines"),
+        (prose[:200], "gopher_too_few_words"),
+        (prose.replace(".", ""), "c4_too_few_sentences"),
+        (prose.rstrip() + " {}.", "c4_curly_bracket"),
+        (prose + prose.split("\n")[0], "fineweb_repeated_line_characters"),
+    ]
+    for text, reason in cases:
+        assert judge(text, config=PUBLISHED)[0] == reason
+    without = dataclasses.replace(PUBLISHED, gopher_repetition=None, c4=None)
+    assert judge(repeated * 40, config=without)[0] == "fineweb_repeated_line_characters"
+
+
+def test_published_sets_go_before_ours_and_leave_code_alone(make_prose):
+    both = dataclasses.replace(PUBLISHED, prose=ProseRules())
+    assert judge("word " * 20, config=both)[0] == "gopher_top_2_gram"
+    assert (
+        judge("1 " * 3 + make_prose(1), config=dataclasses.replace(both, fineweb=None))[0] is None
+    )
+    assert judge(CODE, "a.py", both)[0] is None
+    assert judge("x = {}\n", "a.py", dataclasses.replace(PUBLISHED, code=None))[0] is None
+
+
+def test_stop_words_of_another_language():
+    german = "Der Fluss und die Mühle waren alt, und der Müller kannte sie gut. " * 8
+    english = HeuristicConfig(prose=None, gopher_quality=GopherQuality())
+    assert judge(german, config=english)[0] == "gopher_too_few_stop_words"
+    words = ("der", "die", "das", "und", "nicht")
+    own = HeuristicConfig(prose=None, gopher_quality=GopherQuality(stop_words=words))
+    assert judge(german, config=own)[0] is None
+    with pytest.raises(ValueError, match="name more or set min_stop_words"):
+        GopherQuality(stop_words=("und",))
+
+
+def test_odd_documents_are_judged_alike_alone_and_in_any_portion(odd_documents):
+    texts = [*odd_documents(4, 60), "", "é" * 300_000, "word " * 120_000, "\0" * 100]
+    config = dataclasses.replace(PUBLISHED, prose=ProseRules())
+    sources = ["a.txt"] * len(texts)
+    together = judge_all(texts, sources, config)
+    backwards = judge_all(texts[::-1], sources, config)
+    for i, text in enumerate(texts):
+        alone = judge(text, config=config)
+        assert alone == pytest.approx((together.reason[i], together.score[i]), nan_ok=True)
+        assert alone[0] == backwards.reason[len(texts) - 1 - i]
+
+
+@pytest.mark.parametrize("text", ["", "\n", " \n \n", "a", "...", "\u2028"])
+@pytest.mark.parametrize("name", ["gopher_repetition", "gopher_quality", "c4", "fineweb"])
+def test_a_batch_of_nothing_is_judged_by_each_set(name, text):
+    config = HeuristicConfig(prose=None, **{name: getattr(PUBLISHED, name)})
+    assert len(judge_all([text] * 2, ["a.txt"] * 2, config).reason) == 2
+    assert judge_all([text], ["a.txt"], HeuristicConfig()).reason[0] == "too_few_words"
+
+
+def test_it_is_a_stage_that_travels():
+    stage = pickle.loads(pickle.dumps(HeuristicFilter(PUBLISHED)))
+    assert isinstance(stage, Stage)
+    assert (stage.name, stage.rewrites, stage.files) == ("filter", False, ())
+    assert len(stage.judge(batch_of([])).verdicts.reason) == 0
