@@ -16,7 +16,7 @@ that normalizes looks across. Their texts are encoded whole.
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -100,9 +100,9 @@ class Encoder:
     def _processor(self) -> sentencepiece.SentencePieceProcessor:
         return sentencepiece.SentencePieceProcessor(model_proto=self.model)
 
-    @cached_property
+    @property
     def _parts(self) -> "_Parts":
-        return _Parts(self.model)
+        return _parts_of(self.model)
 
     @property
     def bos_id(self) -> int:
@@ -255,6 +255,12 @@ class _Parts:
                 begins[place] = True
                 place += MAX_PART_BYTES
         return np.flatnonzero(begins[:-1])
+
+
+@lru_cache(maxsize=1)
+def _parts_of(model: bytes) -> _Parts:
+    """Kept in a process, so that what one bucket's parts were is known for the next."""
+    return _Parts(model)
 
 
 class _Dictionary:
