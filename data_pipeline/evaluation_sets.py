@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_pipeline.dedup.words import Runs, Words
+from data_pipeline.dedup.words import Words, run_hashes, runs_of_lengths
 from data_pipeline.document import COMPRESSIONS, suffix_of
 from nanojaxlm.errors import UserError
 
@@ -157,12 +157,11 @@ class Index:
             self.names += [f"{eval_set.name}:{number}" for number in range(len(found))]
         words = lower_words(pa.array(texts, pa.large_string()))
         sizes = np.diff(words.firsts)
-        runs = Runs(words.hashes)
         self.tables: dict[int, _Table] = {}
         for length in range(min_words, ngram_words + 1):
             some = sizes >= ngram_words if length == ngram_words else sizes == length
             if some.any():
-                hashes = runs.all_hashes(length)
+                hashes = run_hashes(words.hashes, length)
                 examples = words.documents[: len(hashes)]
                 inside = np.arange(len(hashes)) + length <= words.firsts[1:][examples]
                 inside &= some[examples]
@@ -173,24 +172,20 @@ class Index:
             self.too_short[name.rsplit(":", 1)[0]] += size < min_words
 
     def find(self, words: Words) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The runs of words of documents that examples have, by length and then place.
+        """The runs of words of documents that examples have.
 
         Returns:
             int64 [K] each: the first word of a run, how many words it has, and the example.
         """
-        runs = Runs(words.hashes)
-        none = np.zeros(0, np.int64)
         found = [np.zeros((3, 0), np.int64)]
-        for length, table in self.tables.items():
-            blocks = [(first, *table.find(hashes)) for first, hashes in runs.blocks(length)]
-            at = np.concatenate([none, *(first + place for first, place, _ in blocks)])
-            example = np.concatenate([none, *(examples for _, _, examples in blocks)])
-            document = np.searchsorted(words.firsts, at, side="right") - 1
-            inside = at + length <= words.firsts[document + 1]
-            at, example = at[inside], example[inside]
-            found.append(np.stack([at, np.full(len(at), length), example]))
+        for first, length, hashes in runs_of_lengths(words.hashes, list(self.tables)):
+            at, example = self.tables[length].find(hashes)
+            if len(at):
+                found.append(np.stack([first + at, np.full(len(at), length), example]))
         first, length, example = np.concatenate(found, axis=1)
-        return first, length, example
+        document = np.searchsorted(words.firsts, first, side="right") - 1
+        inside = first + length <= words.firsts[document + 1]
+        return first[inside], length[inside], example[inside]
 
 
 class _Table:

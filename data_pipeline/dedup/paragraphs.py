@@ -81,23 +81,27 @@ class ParagraphDedup:
 
     def keys(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """id, source, and of each compared paragraph its number and two halves of its hash."""
-        texts, documents, numbers = paragraphs_of(batch["text"], self.config.unit)
+        found = Paragraphs.of(batch["text"], self.config.unit)
+        kinds = pc.is_in(batch["kind"], pa.array(self.config.kinds)).to_numpy(False)
+        # A character has a byte at least, so that most short ones need not be looked at.
+        wanted = kinds[found.documents] & (found.sizes >= self.config.min_characters)
+        texts = found.texts().filter(pa.array(wanted))
+        size = pc.utf8_length(pc.utf8_trim_whitespace(texts)).to_numpy(False)
+        long = size >= self.config.min_characters
+        wanted = np.flatnonzero(wanted)[long]
         normal = col("text").normalize(
             remove_punct=self.config.remove_punctuation,
             lowercase=self.config.lowercase,
             nfd_unicode=True,
             white_space=True,
         )
-        wanted = pc.is_in(batch["kind"], pa.array(self.config.kinds)).to_numpy(False)[documents]
-        wanted &= pc.utf8_length(pc.utf8_trim_whitespace(texts)).to_numpy(False) >= (
-            self.config.min_characters
-        )
-        table = evaluate(pa.table({"text": texts.filter(pa.array(wanted))}), normal.alias("text"))
+        table = pa.table({"text": texts.filter(pa.array(long))})
+        table = evaluate(table, normal.alias("text"))
         halves = [col("text").hash(seed=seed).alias(f"hash_{seed}") for seed in SEEDS]
-        found = evaluate(table, *halves)
-        counts = np.bincount(documents[wanted], minlength=len(batch))
-        columns = {name: found[name].to_numpy() for name in found.column_names}
-        columns["number"] = numbers[wanted].astype(np.uint32)
+        hashes = evaluate(table, *halves)
+        counts = np.bincount(found.documents[wanted], minlength=len(batch))
+        columns = {name: hashes[name].to_numpy() for name in hashes.column_names}
+        columns["number"] = found.numbers[wanted].astype(np.uint32)
         lists = {name: spill.lists_of(counts, values) for name, values in columns.items()}
         return pa.RecordBatch.from_pydict({"id": batch["id"], "source": batch["source"], **lists})
 
@@ -132,8 +136,8 @@ class ParagraphDedup:
         examples = []
         for (documents, _), place in zip(most, places, strict=True):
             name, text = texts[place >> 32]
-            pieces, _, _ = paragraphs_of(pa.array([text], pa.large_string()), self.config.unit)
-            excerpt = pieces[place & 0xFFFFFFFF].as_py().strip()[:EXCERPT]
+            found = Paragraphs.of(pa.array([text], pa.large_string()), self.config.unit)
+            excerpt = found.texts()[place & 0xFFFFFFFF].as_py().strip()[:EXCERPT]
             examples.append({"documents": documents, "id": name, "excerpt": excerpt})
         return examples
 
@@ -147,48 +151,65 @@ class ParagraphDedup:
         texts = batch["text"].to_pylist()
         too_short, score = np.zeros(len(batch), bool), np.zeros(len(batch))
         for row, starts, ends in rows:
-            text = batch["text"].slice(row, 1)
-            pieces = paragraphs_of(text, self.config.unit)[0].to_pylist()
-            keep = np.ones(len(pieces), bool)
-            for start, end in zip(starts, ends, strict=True):
-                keep[start:end] = False
-            left = "".join(piece for piece, kept in zip(pieces, keep, strict=True) if kept)
-            left = left if keep[-1] else left.rstrip()
+            found = Paragraphs.of(batch["text"].slice(row, 1), self.config.unit)
+            left = found.without(starts, ends)
             removed[row] = int((ends - starts).sum())
             too_short[row] = len(left.strip()) < self.config.min_characters_left
-            score[row] = 1 - len(left.encode()) / len(texts[row].encode())
+            score[row] = 1 - len(left.encode()) / found.bounds[-1]
             texts[row] = left
         verdicts.drop("duplicate_paragraphs", too_short, score)
         new = pa.array(texts, pa.large_string())
         return Judged(verdicts, texts=new, notes={"paragraphs_removed": removed})
 
 
-def paragraphs_of(texts: pa.Array, unit: str) -> tuple[pa.Array, np.ndarray, np.ndarray]:
-    """The paragraphs of N texts, each with the blank lines after it; together they are the texts.
+@dataclass(frozen=True)
+class Paragraphs:
+    """The M paragraphs of N texts, each with the blank lines after it; together the texts.
 
-    Args:
-        texts: large_string [N] without nulls.
-        unit: as in the config; a line has its line break at its end.
-
-    Returns:
-        large_string [M]; int64 [M], the text of each; int64 [M], its number in that text.
+    data: uint8, the texts. bounds: int64 [M + 1], where each paragraph begins, and the end.
+    documents: int64 [M], the text of each. numbers: int64 [M], its number in that text.
     """
-    data, offsets = text_buffer(texts)
-    text = data[: int(offsets[-1])]
-    starts = np.unique(np.concatenate([offsets[:-1], np.flatnonzero(text == _NEWLINE) + 1]))
-    starts = starts[starts < len(text)]
-    documents = np.searchsorted(offsets, starts, side="right") - 1
-    if unit == "paragraph" and len(starts):
-        ink = np.add.reduceat(~_SPACES[text], starts, dtype=np.int64) > 0
-        begins = np.diff(documents, prepend=-1) != 0
-        begins[1:] |= ink[1:] & ~ink[:-1]
-        starts, documents = starts[begins], documents[begins]
-    bounds = np.append(starts, len(text))
-    pieces = pa.Array.from_buffers(
-        pa.large_string(), len(starts), [None, pa.py_buffer(bounds), pa.py_buffer(text)]
-    )
-    first = np.searchsorted(documents, documents)
-    return pieces, documents, np.arange(len(starts)) - first
+
+    data: np.ndarray
+    bounds: np.ndarray
+    documents: np.ndarray
+    numbers: np.ndarray
+
+    @classmethod
+    def of(cls, texts: pa.Array, unit: str) -> "Paragraphs":
+        """Of large_string [N] without nulls; a line has its line break at its end."""
+        data, offsets = text_buffer(texts)
+        text = data[: int(offsets[-1])]
+        begins = np.zeros(len(text) + 1, bool)
+        begins[1:] = text == _NEWLINE
+        begins[offsets] = True
+        starts = np.flatnonzero(begins[:-1])
+        documents = np.searchsorted(offsets, starts, side="right") - 1
+        if unit == "paragraph" and len(starts):
+            ink = np.add.reduceat(~_SPACES[text], starts, dtype=np.int64) > 0
+            begins = np.diff(documents, prepend=-1) != 0
+            begins[1:] |= ink[1:] & ~ink[:-1]
+            starts, documents = starts[begins], documents[begins]
+        numbers = np.arange(len(starts)) - np.searchsorted(documents, documents)
+        return cls(text, np.append(starts, len(text)), documents, numbers)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """int64 [M]: bytes."""
+        return np.diff(self.bounds)
+
+    def texts(self) -> pa.Array:
+        """large_string [M]."""
+        buffers = [None, pa.py_buffer(self.bounds), pa.py_buffer(self.data)]
+        return pa.Array.from_buffers(pa.large_string(), len(self.numbers), buffers)
+
+    def without(self, starts: np.ndarray, ends: np.ndarray) -> str:
+        """The text, if it is one, without spans of its paragraphs, ascending."""
+        begins = [0, *self.bounds[ends].tolist()]
+        stops = [*self.bounds[starts].tolist(), len(self.data)]
+        pieces = zip(begins, stops, strict=True)
+        left = b"".join(self.data[begin:stop].tobytes() for begin, stop in pieces).decode()
+        return left.rstrip() if ends[-1] == len(self.numbers) else left
 
 
 def _spill(route: Route, number: int) -> Path:

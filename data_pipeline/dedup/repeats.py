@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipeline.dedup import cuts, spill
-from data_pipeline.dedup.regions import Regions
+from data_pipeline.dedup.regions import Regions, expanded
 from data_pipeline.dedup.spill import HALF, LOW, Route
 from data_pipeline.parts import PartFile
 from data_pipeline.stage import decisions_path
 
 NUM_EXAMPLES = 10  # runs in the details, of each sort
+RUNS_AT_ONCE = 2**18  # looked into in one go
 EARLIER_DOCUMENT = LOW  # instead of a place in the same document
 
 
@@ -44,7 +45,7 @@ class Search:
         return self.route.ranks.folder / f"{what}-{number:05d}.npy"
 
     def spill_regions(self, number: int) -> Path:
-        """Writes a part's regions: fingerprint, hash, place, words.
+        """Writes a part's regions: fingerprint, hash, place, 2 * words + inner.
 
         Of regions that a document has twice, the first.
         """
@@ -52,7 +53,7 @@ class Search:
         for _, rows in Rows.groups(self.route, number):
             first = rows.first == np.arange(len(rows.first))
             columns = rows.fingerprints, rows.hashes, self.route.places(number, rows.places)
-            words = rows.counts + np.uint64(self.length - 1)
+            words = (rows.counts + np.uint64(self.length - 1)) * np.uint64(2) + rows.inner
             found.append(np.stack([column[first] for column in (*columns, words)]))
         return spill.write_hashed(self._path("regions", number), *np.concatenate(found, axis=1))
 
@@ -68,15 +69,17 @@ class Search:
         order, new = spill.first_of_groups(fingerprints, hashes, places)
         fingerprints, places, words = fingerprints[order], places[order], words[order]
         heads = np.flatnonzero(new)
-        alike = np.zeros(len(heads), bool)
-        alike[1:] = fingerprints[heads[1:]] == fingerprints[heads[:-1]]
-        alike[:-1] |= alike[1:]
+        alike = fingerprints[heads[1:]] == fingerprints[heads[:-1]]
+        looked = (words[heads] & np.uint64(1)) == 1
+        looked[1:] |= alike
+        looked[:-1] |= alike
         whole = self.route.write(self._path("whole", number), places[~new])
-        some = self.route.write(self._path("some", number), places[heads[alike]])
+        some = self.route.write(self._path("some", number), places[heads[looked]])
         copies = np.diff(heads, append=len(new))
         most = np.lexsort((places[heads], -copies))[: NUM_EXAMPLES**2]
         most = most[copies[most] > 1]
-        columns = copies[most], -places[heads[most]].astype(np.int64), words[heads[most]]
+        words = words[heads[most]] >> np.uint64(1)
+        columns = copies[most], -places[heads[most]].astype(np.int64), words
         rows = zip(*(column.tolist() for column in columns), strict=True)
         return whole, some, list(rows)
 
@@ -101,7 +104,7 @@ class Search:
                 chosen = np.flatnonzero(np.isin(begins, places))
                 each, within = expanded(regions.counts[chosen])
                 each = chosen[each]
-                hashes = regions.runs.hashes(regions.firsts[each] + within, length)
+                hashes = regions.runs[regions.firsts[each] + within]
                 run = self.route.places(number, begins[each] + within.astype(np.uint64))
                 found.append(np.stack([hashes, regions.fingerprints[each], run]))
                 num_found += len(run)
@@ -157,11 +160,13 @@ class Rows:
     """R regions of some documents of a part.
 
     places: uint64 [R], in the part, ascending. counts, fingerprints, hashes: uint64 [R].
+    inner: bool [R].
     first: int64 [R], the first of the regions of the same document that have the same words.
     """
 
     places: np.ndarray
     counts: np.ndarray
+    inner: np.ndarray
     fingerprints: np.ndarray
     hashes: np.ndarray
     first: np.ndarray
@@ -170,12 +175,13 @@ class Rows:
     def groups(cls, route: Route, number: int) -> Iterator[tuple[int, "Rows"]]:
         """The number of documents and their regions, some documents of a part at a time."""
         part = route.ranks.parts[number]
-        names = "start", "count", "fingerprint", "hash"
-        for num, (places, counts, fingerprints, hashes) in spill.groups_of(part, *names):
+        names = "start", "count", "inner", "fingerprint", "hash"
+        for num, columns in spill.groups_of(part, *names):
+            places, counts, inner, fingerprints, hashes = columns
             group, new = spill.first_of_groups(hashes, fingerprints, places >> HALF, places)
             first = np.empty(len(group), np.int64)
             first[group] = group[np.flatnonzero(new)[np.cumsum(new) - 1]]
-            yield num, cls(places, counts.astype(np.uint64), fingerprints, hashes, first)
+            yield num, cls(places, counts.astype(np.uint64), inner, fingerprints, hashes, first)
 
     def repeated(
         self, length: int, whole: np.ndarray, found: np.ndarray
@@ -194,8 +200,19 @@ class Rows:
         some = self.first != np.arange(len(self.first))
         some[np.searchsorted(self.places, found[0], side="right") - 1] = True
         others = np.flatnonzero(some & ~is_whole)
-        each, within = expanded(self.counts[others])
-        each, within = others[each], within.astype(np.uint64)
+        at_once = np.cumsum(self.counts[others].astype(np.int64)) // RUNS_AT_ONCE
+        for block in np.split(others, np.flatnonzero(np.diff(at_once)) + 1):
+            start, end = self._repeated_runs(block, length, found)
+            starts.append(start)
+            ends.append(end)
+        return cuts.union(np.concatenate(starts), np.concatenate(ends))
+
+    def _repeated_runs(
+        self, regions: np.ndarray, length: int, found: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `repeated`, of some regions that are not repeated whole: int64."""
+        each, within = expanded(self.counts[regions])
+        each, within = regions[each], within.astype(np.uint64)
         run, first = self.places[each] + within, self.places[self.first[each]] + within
         origin = first & LOW
         if found.size:
@@ -205,13 +222,4 @@ class Rows:
         again = origin != (run & LOW)
         run, origin = run[again], origin[again]
         kept = np.where(origin == EARLIER_DOCUMENT, np.uint64(0), origin + np.uint64(length))
-        starts.append((run & ~LOW) | np.maximum(run & LOW, kept))
-        ends.append(run + np.uint64(length))
-        return cuts.union(np.concatenate(starts), np.concatenate(ends))
-
-
-def expanded(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For [2, 3]: [0, 0, 1, 1, 1] and [0, 1, 0, 1, 2]."""
-    counts = counts.astype(np.int64)
-    each = np.repeat(np.arange(len(counts)), counts)
-    return each, np.arange(len(each)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return cuts.union((run & ~LOW) | np.maximum(run & LOW, kept), run + np.uint64(length))

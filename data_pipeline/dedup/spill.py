@@ -147,7 +147,7 @@ def groups_of(part: Part, place: str, *names: str) -> Iterator[tuple[int, list[n
         columns = [table[name].combine_chunks() for name in (place, *names)]
         counts = columns[0].value_lengths().to_numpy(zero_copy_only=False)
         rows = np.repeat(np.arange(row, row + len(counts), dtype=np.uint64), counts)
-        within, *others = (column.flatten().to_numpy() for column in columns)
+        within, *others = (column.flatten().to_numpy(zero_copy_only=False) for column in columns)
         yield len(counts), [(rows << HALF) | within.astype(np.uint64), *others]
         row += len(counts)
 

@@ -13,7 +13,7 @@ Most runs cannot be repeated, since the fingerprint of their region (see regions
 
 1. Regions of equal fingerprint meet. One whose words are all those of an earlier region is repeated
    as a whole. Of the first of equal ones the runs are compared, if other regions have its
-   fingerprint; so of text that is copied without a change, no run is.
+   fingerprint or it may hold equal runs; so of text that is copied without a change, no run is.
 2. Runs to be compared are hashed from the documents, which are read again, and meet by hash.
 3. Of both each part's cuts are made.
 
@@ -84,15 +84,16 @@ class SubstringDedup:
         self.config = config
 
     def keys(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """id, source, and of each region where it begins, how many runs it has, and its hashes."""
+        """id, source, and of each region what `Regions` says of it, and its hash."""
         length = self.config.min_tokens
         regions = Regions.of(texts_of(batch, self.config.kinds), length)
         counts = np.bincount(regions.documents, minlength=len(batch))
         columns = {
             "start": regions.starts.astype(np.uint32),
             "count": regions.counts.astype(np.uint32),
+            "inner": regions.inner,
             "fingerprint": regions.fingerprints,
-            "hash": regions.hashes(length),
+            "hash": regions.hashes(),
         }
         lists = {name: spill.lists_of(counts, values) for name, values in columns.items()}
         return pa.RecordBatch.from_pydict({"id": batch["id"], "source": batch["source"], **lists})

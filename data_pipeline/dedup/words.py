@@ -4,10 +4,11 @@ Letters: B bytes of the texts, one after the other, N documents, W words.
 """
 
 import functools
+import hashlib
 import string
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ _SPACE = np.isin(np.arange(256), list(b" \t\n\r\v\f"))
 _LETTERS = np.arange(256) >= 128  # of ASCII below; what follows a first byte is as that says
 _LETTERS[[ord(c) for c in string.ascii_letters + string.digits + "_"]] = True
 _PAD = 8  # bytes behind the last, so that eight can be read at every place
+_LONG = 256  # bytes of a word from which on it is hashed alone
 _MASKS = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
 # First and last code points of scripts written without spaces: Thai, Lao, Burmese, Khmer, kana,
 # Han. Each of their characters is a word of its own.
@@ -26,7 +28,6 @@ _UNSPACED = (
 )  # fmt: skip
 _FACTOR = 0x9E3779B97F4A7C15
 BLOCK = 2**14  # values worked on at a time, so that they stay in the processor's cache
-_STEP = np.uint64(pow(_FACTOR, -1, 2**64))
 
 
 @dataclass(frozen=True)
@@ -141,61 +142,66 @@ def span_hashes(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.nd
     eights = np.ndarray((len(data) - 7,), np.uint64, data, strides=(1,))
     sizes = ends - starts
     found = mixed((eights[starts] & _MASKS[np.minimum(sizes, 8)]) + sizes.astype(np.uint64))
-    longer = np.flatnonzero(sizes > 8)
-    place = 8
+    place, longer = 8, np.flatnonzero((sizes > 8) & (sizes <= _LONG))
     while len(longer):
         more = eights[starts[longer] + place] & _MASKS[np.minimum(sizes[longer] - place, 8)]
         found[longer] = mixed(found[longer] * np.uint64(_FACTOR) + more)
         place += 8
         longer = longer[sizes[longer] > place]
+    for i in np.flatnonzero(sizes > _LONG).tolist():
+        digest = hashlib.blake2b(data[starts[i] : ends[i]].tobytes(), digest_size=8).digest()
+        found[i] = int.from_bytes(digest, "little")
     return found
 
 
-class Runs:
-    """Hashes of runs of any length within a row of values, each in constant time.
+def run_hashes(values: np.ndarray, length: int) -> np.ndarray:
+    """uint64 [W - length + 1]: hashes of the runs of a length from every place on.
 
-    A run of values v has the hash mixed(v[0] + v[1] c + v[2] c^2 + …) modulo 2^64, c odd (Karp and
-    Rabin 1987), as a difference of sums over all that stands before it.
+    Of values v that are hashes themselves, v[0] c^(n-1) + v[1] c^(n-2) + … + v[n-1] modulo 2^64,
+    c odd (Karp and Rabin 1987).
     """
-
-    def __init__(self, values: np.ndarray):
-        """values: uint64 [W], themselves hashes."""
-        self._sums = np.zeros(len(values) + 1, np.uint64)
-        np.cumsum(values * _powers(len(values))[0][: len(values)], out=self._sums[1:])
-
-    def hashes(self, starts: np.ndarray, lengths: int | np.ndarray) -> np.ndarray:
-        """uint64: of the runs of so many values from each start on."""
-        total = self._sums[starts + lengths] - self._sums[starts]
-        return mixed(total * _powers(len(self._sums))[1][starts])
-
-    def all_hashes(self, length: int) -> np.ndarray:
-        """uint64 [W - length + 1]: of the runs of a length from every place on."""
-        found = [hashes for _, hashes in self.blocks(length)]
-        return np.concatenate([np.zeros(0, np.uint64), *found])
-
-    def blocks(self, length: int) -> Iterator[tuple[int, np.ndarray]]:
-        """As all_hashes, some at a time: the first place, and uint64 [BLOCK] or fewer."""
-        num, powers = len(self._sums) - length, _powers(len(self._sums))[1]
-        for first in range(0, num, BLOCK):
-            last = min(first + BLOCK, num)
-            total = self._sums[first + length : last + length] - self._sums[first:last]
-            total *= powers[first:last]
-            yield first, mixed(total)
+    found = np.empty(max(len(values) - length + 1, 0), np.uint64)
+    for first, _, hashes in runs_of_lengths(values, [length]):
+        found[first : first + len(hashes)] = hashes
+    return found
 
 
-def _powers(num: int) -> tuple[np.ndarray, np.ndarray]:
-    """uint64: c^0, c^1, … and c^0, c^-1, …, num of each at least."""
-    return _powers_of(1 << max(num, 2**16).bit_length())
+def runs_of_lengths(
+    values: np.ndarray, lengths: Sequence[int]
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """As run_hashes, of ascending lengths, some places at a time.
+
+    Yields:
+        The first place, the length, and uint64 [BLOCK] or fewer.
+    """
+    for first in range(0, len(values), BLOCK):
+        block = values[first : first + BLOCK + max(lengths, default=0) - 1]
+        done, hashes = 0, block
+        for length in lengths:
+            if length > len(block):
+                break
+            hashes = _longer(block, hashes, done, length) if done else _runs(block, length)
+            done = length
+            yield first, length, hashes[:BLOCK]
 
 
-@functools.lru_cache(1)
-def _powers_of(num: int) -> tuple[np.ndarray, np.ndarray]:
-    found = []
-    for factor in (_STEP, np.uint64(_FACTOR)):
-        powers = np.full(num, factor)
-        powers[0] = 1
-        found.append(np.cumprod(powers, dtype=np.uint64))
-    return found[0], found[1]
+def _runs(values: np.ndarray, length: int) -> np.ndarray:
+    """The hashes of one block: a run of 2n is two of n, by the binary digits of the length."""
+    hashes, done = values, 1
+    for digit in f"{length:b}"[1:]:
+        hashes = hashes[:-done] * np.uint64(pow(_FACTOR, done, 2**64)) + hashes[done:]
+        done *= 2
+        if digit == "1":
+            hashes = _longer(values, hashes, done, done + 1)
+            done += 1
+    return hashes
+
+
+def _longer(values: np.ndarray, hashes: np.ndarray, done: int, length: int) -> np.ndarray:
+    """Hashes of runs of a length from those of the runs of fewer, `done`."""
+    for place in range(done, length):
+        hashes = hashes[:-1] * np.uint64(_FACTOR) + values[place:]
+    return hashes
 
 
 def mixed(values: np.ndarray) -> np.ndarray:

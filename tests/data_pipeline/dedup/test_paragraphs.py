@@ -5,7 +5,7 @@ import random
 import pyarrow as pa
 import pytest
 
-from data_pipeline.dedup.paragraphs import ParagraphConfig, ParagraphDedup, paragraphs_of
+from data_pipeline.dedup.paragraphs import ParagraphConfig, ParagraphDedup, Paragraphs
 from data_pipeline.document import CODE, PROSE, batch_of
 from data_pipeline.engine import Tasks
 
@@ -117,9 +117,10 @@ def test_nothing_to_compare_is_no_special_case(run, texts):
 
 def test_paragraphs_together_are_the_text():
     texts = ["a\n\nb\n \nc", "", "\n\nd\ne\n"]
-    pieces, documents, numbers = paragraphs_of(pa.array(texts, pa.large_string()), "paragraph")
-    assert pieces.to_pylist() == ["a\n\n", "b\n \n", "c", "\n\n", "d\ne\n"]
-    assert documents.tolist() == [0, 0, 0, 2, 2] and numbers.tolist() == [0, 1, 2, 0, 1]
+    found = Paragraphs.of(pa.array(texts, pa.large_string()), "paragraph")
+    assert found.texts().to_pylist() == ["a\n\n", "b\n \n", "c", "\n\n", "d\ne\n"]
+    assert found.documents.tolist() == [0, 0, 0, 2, 2]
+    assert found.numbers.tolist() == [0, 1, 2, 0, 1]
 
 
 @pytest.mark.parametrize("wrong", [{"unit": "word"}, {"min_characters": 0}, {"kinds": ("x",)}])
