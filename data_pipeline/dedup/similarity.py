@@ -119,10 +119,8 @@ class Sketches:
         counts = np.load(self.ranks.folder / COUNTS, mmap_mode="r")
         left, right = ranks_of(pairs)
         sizes = np.stack([counts[left], counts[right]]).astype(np.int64)
-        # Sets of such different sizes cannot be so similar; what a full sketch leaves out can.
-        possible = (sizes.min(axis=0) >= min_similarity * sizes.max(axis=0)) | (
-            sizes.max(axis=0) == MAX_SKETCH
-        )
+        # Sets of such different sizes cannot be so similar.
+        possible = sizes.min(axis=0) >= min_similarity * sizes.max(axis=0)
         left, right, total = left[possible], right[possible], sizes.sum(axis=0)[possible]
         found = [np.zeros(0, EDGE)]
         at_once = np.cumsum(total) // HASHES_AT_ONCE

@@ -11,8 +11,14 @@ import numpy as np
 import pytest
 
 from data_pipeline.accuracy import near_dedup as accuracy
-from data_pipeline.accuracy.near_dedup import clusters, exact_jaccard, pairs_found, planted_pairs
-from data_pipeline.dedup import minhash, similarity
+from data_pipeline.accuracy.near_dedup import (
+    clusters,
+    exact_jaccard,
+    pairs_found,
+    planted_pairs,
+    shingle_set,
+)
+from data_pipeline.dedup import bands, minhash, similarity
 from data_pipeline.dedup.minhash import MinHashConfig, MinHashDedup
 from data_pipeline.document import batch_of
 from data_pipeline.engine import Tasks
@@ -95,10 +101,11 @@ def test_the_marked_pairs_are_told_apart():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_clusters_are_the_components_of_similar_pairs(seed):
-    texts = versions(seed)
-    expected = np.arange(len(texts))
+    texts = versions(seed, num_texts=20)
+    sets, expected = [shingle_set(text) for text in texts], np.arange(len(texts))
     for left, right in combinations(range(len(texts)), 2):
-        if exact_jaccard(texts[left], texts[right]) >= 0.8 and expected[left] != expected[right]:
+        jaccard = len(sets[left] & sets[right]) / len(sets[left] | sets[right])
+        if jaccard >= 0.8 and expected[left] != expected[right]:
             low, high = sorted([expected[left], expected[right]])
             expected[expected == high] = low
     # Many bands: with these, hardly a similar pair is no candidate.
@@ -114,6 +121,18 @@ def test_parts_change_nothing(judge, min_similarity):
     assert 10 < sum(dropped(expected)) < len(texts)
     for num_parts in (3, 7):
         np.testing.assert_equal(judge(texts, config, num_parts), expected)
+
+
+def test_members_of_a_bucket_are_found_that_are_not_like_its_first(judge, monkeypatch):
+    monkeypatch.setattr(
+        "data_pipeline.dedup.shingles.combined", lambda values, seed: np.zeros(len(values), "u8")
+    )  # all documents share all buckets
+    first, other, third = (" ".join(f"{name}{i}" for i in range(60)) for name in "abc")
+    texts = [first, other, third, other + " end", third + " end"]
+    assert dropped(judge(texts)) == [False, True, True, False, False]
+    num = 3 * bands.WINDOW  # more than one is compared with
+    crowd = [" ".join(f"x{n}y{i}" for i in range(9)) for n in range(num)]
+    assert not any(dropped(judge(crowd)))
 
 
 def test_small_tasks_change_nothing(judge, monkeypatch):
@@ -272,8 +291,8 @@ def test_memory_is_bounded_for_millions_of_documents():
     slope = (large - small) / 900_000
     projected = small + slope * 3_400_000
     print(f"{small:.0f} MB, {large:.0f} MB; of 3.5 million documents {projected:.0f} MB")
-    assert large < 350
-    assert projected < 550
+    assert large < 400
+    assert projected < 600  # measured for 3.5 million: 444 MB, all steps in one process
 
 
 @pytest.mark.parametrize(
