@@ -5,6 +5,8 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -35,10 +37,29 @@ _WORDS = """
     With Into Over Under Upon After Before While Since Until All Any Some Each Every One Two Three
     Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March July September
     October November December North South East West State States Union City Street Road Avenue House
+    France Germany Italy Spain Poland Sweden Norway Denmark Finland Phoenix Orange Memphis American
     Congress Senate President Christ Jesus God Heaven Chapter Part Book Page Section Act Scene Ever
     Dear Dean Bell Beach Camp Campus Case Field Flower Fox Wolf Bear Lamb Bird Fish Swan Martin Robin
     Ash Oak Reed Reese Rice Rose Sage Lane Mall Man Max Van Von Den Der Del Las Los Dos Mai Ana Ai An
 """  # noqa: E501
+
+
+def list_files() -> tuple[str, ...]:
+    """The files of the lists, in order.
+
+    Raises:
+        UserError: faker is not installed.
+    """
+    return tuple(sorted(str(path) for path in Path(_lists().__path__[0]).glob("*/__init__.py")))
+
+
+def _lists() -> ModuleType:
+    try:
+        return importlib.import_module("faker.providers.person")
+    except ImportError:
+        raise UserError(
+            'kind "person" needs faker\'s lists of names: pip install faker, or leave the kind out'
+        ) from None
 
 
 @functools.lru_cache(maxsize=1)
@@ -48,12 +69,7 @@ def gazetteer() -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: faker is not installed.
     """
-    try:
-        import faker.providers.person as lists
-    except ImportError:
-        raise UserError(
-            'kind "person" needs faker\'s lists of names: pip install faker, or leave the kind out'
-        ) from None
+    lists = _lists()
     kinds: dict[bytes, int] = {}
     for module in pkgutil.iter_modules(lists.__path__):
         provider = vars(importlib.import_module(f"{lists.__name__}.{module.name}").Provider)

@@ -46,7 +46,7 @@ def _version_4(text: Text, public_only: bool) -> list[tuple[int, int]]:
         parts = [int(part) for part in written]
         if max(parts) > 255 or any(part[0] == 48 and len(part) > 1 for part in written):
             continue
-        if public_only and not _is_public_4(*parts):
+        if public_only and not is_public_4(*parts):
             continue
         before = text.before(place, _NEAR)
         if before[-1:] in b"-/" and before[-2:-1].isalnum():  # Firefox/3.0.0.1, lib-1.2.3.4
@@ -59,7 +59,7 @@ def _version_4(text: Text, public_only: bool) -> list[tuple[int, int]]:
     return found
 
 
-def _is_public_4(a: int, b: int, c: int, _: int) -> bool:
+def is_public_4(a: int, b: int, c: int, _: int) -> bool:
     """Not of a block of IANA's registry of special purposes, nor multicast (RFC 6890, RFC 5771)."""
     return not (
         a in (0, 10, 127)

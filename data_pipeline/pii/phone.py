@@ -52,7 +52,7 @@ _DATE = re.compile(
     rb"(?:\d{1,2}([./ -])\d{1,2}\1(?:19|20)\d\d|(?:1[5-9]|20)\d\d([./ -])?[01]?\d(?(2)\2)[0-3]?\d"
     rb"|(?:1[0-9]|20)\d\d ?(?:-|/|\xe2\x80\x93) ?(?:1[0-9]|20)\d\d)(?!\d)"
 )
-_DECIMAL = re.compile(rb"\+?\d+\.\d+$")
+_DECIMAL = re.compile(rb"\+?\d+\.\d+$|\d{3,4}/\d{4}$")  # also a pair of numbers: 900/1800
 # A number of nobody: 555-0100 to 555-0199 (North American Numbering Plan), here for all countries.
 NOBODY = re.compile(rb"55501\d\d$")
 _BESIDE = WORD | class_of(b".,/$%&=#@-")

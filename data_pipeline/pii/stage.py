@@ -11,6 +11,7 @@ from data_pipeline.pii.birth import births
 from data_pipeline.pii.card import cards
 from data_pipeline.pii.config import PiiConfig
 from data_pipeline.pii.email import credentials, emails
+from data_pipeline.pii.gazetteer import list_files
 from data_pipeline.pii.iban import ibans
 from data_pipeline.pii.ip import addresses
 from data_pipeline.pii.national import national_numbers
@@ -52,10 +53,14 @@ class Pii:
 
     name = "pii"
     rewrites = True
-    files: tuple[str, ...] = ()
 
     def __init__(self, config: PiiConfig):
         self.config = config
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The lists of names, where names of persons are looked for."""
+        return list_files() if "person" in self.config.kinds else ()
 
     def judge(self, batch: pa.RecordBatch) -> Judged:
         """Verdicts: too_much_pii where max_rate is given; texts: None where nothing was found."""

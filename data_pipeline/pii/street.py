@@ -37,7 +37,7 @@ _KINDS = _words(
     Rue Avenue Av. Av Ave Boulevard Bd Bld Allée Place Chemin Chaussée Quai Impasse Via Viale Piazza
     Piazzale Corso Vicolo Strada Largo Contrada Calle C/ Avenida Avda. Avda Paseo Carrera Camino
     Ronda Travesía Glorieta Rua Travessa Praça Estrada Alameda Rodovia ul. Ul. ulica Ulica al.
-    Aleja rue avenue boulevard allée chemin impasse quai via viale calle rua avenida
+    Aleja rue avenue boulevard allée chemin impasse quai viale calle rua avenida
     """
 )
 _COMPOUND = tuple(
@@ -87,7 +87,7 @@ _BOX = re.compile(
 _FORCES = tuple(b"%cPO A%c " % (post, area) for post in b"ADF" for area in b"AEP")
 _MILITARY = re.compile(rb"(?:,? Box \d{1,5})?(?:,?\s{1,2}[ADF]PO,? A[AEP],? \d{5})?", re.I)
 _LOWER_TRIPLES = triples_of(
-    [b"rue", b"ave", b"bou", b"all", b"che", b"imp", b"qua", b"via", b"cal", b"rua", b"bis", b"ter"]
+    [b"rue", b"ave", b"bou", b"all", b"che", b"imp", b"qua", b"cal", b"rua", b"bis", b"ter"]
 )
 _BOX_TRIPLES = triples_of(
     [b"box", b"ach", b"bus", b"oks", b"ado", b"ale", b"tal", b"apt", b"pt.", b"ite", b"psc", b"nit"]
@@ -157,7 +157,7 @@ def _english(words: list[bytes], first: int) -> int:
             return 0
         # a sentence's end, but for St. and N.
         if bare != word and (len(bare) > 3 or word[len(bare) :] != b"."):
-            cut = re.match(rb"[A-Za-z]+", word)
+            cut = re.match(rb"[A-Za-z]+(?![\x80-\xff])", word)
             return end + cut.end() if i and cut and cut[0] in _ENGLISH else 0
         end += len(word) + 1
     return 0
@@ -235,20 +235,20 @@ def _before_house(window: bytes, data: bytes, place: int, stop: int) -> int | No
 
 def _name_start(window: bytes, words: list[bytes]) -> int | None:
     """Where the name of one to four words, with a number before it perhaps, at the end begins."""
-    length, count = len(window), 0
-    for word in reversed(words):
+    length, named = len(window), False
+    for count, word in enumerate(reversed(words)):
         line = word.rsplit(b"\n", 1)[-1]
-        if line.isdigit() and count:
+        if line.isdigit() and named:
             return length - len(line) - 1
         bare = line.rstrip(b",") if not count else line
         capital = bare and (_CAPITAL[bare[0]] or bare.endswith(_COMPOUND) or bare in _HUNGARIAN)
         if not capital or count == 4 or bare[-1] in b",;:!?":
             break
         length -= len(line) + 1
-        count += 1
+        named = named or bare not in _HUNGARIAN
         if line != word:
             break
-    return max(length, 0) if count else None
+    return max(length, 0) if named else None
 
 
 def _with_tail(text: Text, end: int) -> int:

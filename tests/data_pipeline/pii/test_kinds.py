@@ -1,6 +1,11 @@
 """What each kind finds and what it leaves alone, on published examples and look-alikes."""
 
+import ipaddress
+import random
+
 import pytest
+
+from data_pipeline.pii.ip import is_public_4
 
 FOUND = [
     # e-mail: RFC 5322's and 6531's forms
@@ -93,6 +98,7 @@ LEFT = [
     "123e4567-e89b-12d3-a456-426614174000",
     "ISBN 978-0-306-40615-7, ISBN 0-19-852663-6",
     "9f86d081884c7d659a2feaa0c55ad015",
+    "Art 3 u. 4, 5 Millionen Stück, 2 via Moscow, GSM 900/1800",
     "The war began on 1 September 1939.",
     "In 1954 Supreme Court justices, 5 Great Hopes, 20 years",
     'token = "some_module.some_function_name2"; key = path/to/the/file12',
@@ -107,6 +113,18 @@ LEFT = [
 @pytest.mark.parametrize("text", LEFT)
 def test_left_alone(scrub, text: str):
     assert scrub(text) == text
+
+
+def test_public_addresses_are_those_of_the_registry():
+    rng = random.Random(3)
+    edges = [0, 1, 2, 9, 10, 11, 63, 64, 99, 100, 113, 127, 128, 168, 169, 172, 192, 198, 203, 254]
+    for _ in range(5000):
+        parts = [rng.choice(edges) if rng.random() < 0.7 else rng.randrange(256) for _ in range(4)]
+        address = ipaddress.IPv4Address(bytes(parts))
+        if address in ipaddress.ip_network("192.0.0.0/24"):  # two of its addresses are anycast
+            continue
+        public = address.is_global and not address.is_multicast
+        assert is_public_4(*parts) == public, address
 
 
 def test_private_addresses_if_wanted(scrub):
