@@ -13,9 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from data_pipeline.document import Verdicts
-from data_pipeline.filters import characters
-from data_pipeline.filters.characters import WORDLIKE
-from data_pipeline.filters.features import Features, category_table
+from data_pipeline.filters.characters import ENDS, NO_BEGINNINGS, WORDLIKE
+from data_pipeline.filters.features import Features
 from data_pipeline.filters.rules import C4Quality
 
 _CITATION = re.compile(rb"\[(?:\d*|edit|citation needed)\]")
@@ -158,8 +157,8 @@ def num_sentences(f: Features) -> np.ndarray:
     words, joined = f.words, f.joined
     code = joined.codes_at(words.starts)
     size = 1 + (code >= 0x80) + (code >= 0x800) + (code >= 0x10000)
-    ends = (words.ends - words.starts == size) & characters.sentence_ends()[code]
-    punctuation = ((words.bits & WORDLIKE) == 0) & _punctuation()[code]
+    ends = (words.ends - words.starts == size) & (ENDS.of(code) > 0)
+    punctuation = ((words.bits & WORDLIKE) == 0) & (NO_BEGINNINGS.of(code) > 0)
     ended = np.concatenate([[0], np.cumsum(ends)])
     others = np.flatnonzero(~punctuation & ~ends)
     documents = words.documents[others]
@@ -169,11 +168,6 @@ def num_sentences(f: Features) -> np.ndarray:
     before = np.where(first, ended[bounds[documents]], before)
     starts = np.bincount(documents[ended[others] > before], minlength=f.num_documents)
     return starts + (f.word_counts > 0)
-
-
-@functools.cache
-def _punctuation() -> np.ndarray:
-    return category_table("P")
 
 
 def _citations(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

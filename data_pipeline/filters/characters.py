@@ -7,31 +7,31 @@ counts as a symbol or ends a sentence follows datatrove/utils/text.py (Apache-2.
 
 # ruff: noqa: RUF001  (characters that look alike are what this is about)
 
-import functools
 import sys
 import unicodedata
+from collections.abc import Callable
 
 import numpy as np
 
-# Bits of `classes`: of every character.
+# Bits of CLASSES: of every character.
 SPACE = np.uint8(1)  # str.isspace
 LOWER = np.uint8(2)  # a lower-case letter, or one of a script without case
 UPPER = np.uint8(4)  # an upper-case letter, or one of a script without case
 DIGIT = np.uint8(8)  # 0-9
-MARK = np.uint8(16)  # may be split off a word: `marks` says more
+MARK = np.uint8(16)  # may be split off a word: MARKS says more
 ALPHA = np.uint8(32)  # str.isalpha
 WORDLIKE = np.uint8(64)  # a word of which no character is that is a symbol, not a word
 LETTER = np.uint8(128)  # categories L and M: a letter or what is written on one
 CASED = LOWER | UPPER
 
-# Bits of `marks`: of the characters that are MARK.
+# Bits of MARKS: of the characters that are MARK.
 PREFIX, SUFFIX = np.uint8(1), np.uint8(2)
 ANYWHERE = np.uint8(4)  # splits a word wherever it stands in it
 QUOTE, PUNCTUATION, HYPHEN = np.uint8(8), np.uint8(16), np.uint8(32)
 CURRENCY = np.uint8(64)
 
 _PUNCTUATION = "…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،۔؛٪"
-_QUOTES = "'\",”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉〈〉⟦⟧"
+_QUOTES = "'\",”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉\u2329\u232a⟦⟧"
 _CURRENCIES = "$£€¥฿₽﷼₴₠₡₢₣₤₥₦₧₨₩₪₫₭₮₯₰₱₲₳₵₶₷₸₹₺₻₼₾₿"
 _UNCASED = (  # Ethiopic, Bengali, Hebrew, Persian, Sinhala, Devanagari, …, Kana, Han
     (0x1200, 0x137F), (0x0980, 0x09FF), (0x0591, 0x05F4), (0xFB1D, 0xFB4F), (0x0620, 0x064A),
@@ -60,48 +60,59 @@ SENTENCE_ENDS = (
 )
 
 
-@functools.cache
-def classes() -> np.ndarray:
-    """uint8 [0x110000]: the bits of every code point."""
-    table = np.full(sys.maxunicode + 1, WORDLIKE, np.uint8)
-    for code in range(0x32000):  # beyond: private use, and signs that no rule looks at
-        character = chr(code)
-        if character.isspace():
-            table[code] |= SPACE
-            continue
-        category = unicodedata.category(character)
-        if category[0] in "LM":
-            table[code] |= LETTER
-        if character.isalpha():
-            table[code] |= ALPHA
-        if category == "So":
-            table[code] |= MARK
-    for first, last in _CASED:
-        for code in range(first, last + 1):
-            _set_case(table, code)
-    for character in _MORE_CASED:
-        _set_case(table, ord(character))
-    for first, last in _UNCASED:
-        table[first : last + 1] |= CASED
-    table[ord("0") : ord("9") + 1] |= DIGIT
-    table[list(map(ord, _PUNCTUATION + _QUOTES + _CURRENCIES + "§%=—–+-./|@~\\^"))] |= MARK
-    table[list(map(ord, _SYMBOLS + SENTENCE_ENDS))] &= ~WORDLIKE
-    for first, last in ((0, 8), (11, 31), (127, 159)):
-        table[first : last + 1] &= ~WORDLIKE
-    table[(table & SPACE) != 0] = SPACE
-    return table
+_PAGE = 256
 
 
-def _set_case(table: np.ndarray, code: int) -> None:
-    category = unicodedata.category(chr(code))
-    table[code] |= {"Ll": LOWER, "Lu": UPPER, "Lt": UPPER}.get(category, np.uint8(0))
+class CodePoints:
+    """uint8 of every code point, computed by pages of 256 as texts come to need them."""
+
+    def __init__(self, compute: Callable[[np.ndarray, list[str]], np.ndarray]):
+        """compute: int [256] code points and the characters -> uint8 [256]."""
+        self._compute = compute
+        self._values = np.zeros(sys.maxunicode + 1, np.uint8)
+        self._known = np.zeros((sys.maxunicode + 1) // _PAGE, bool)
+
+    def of(self, codes: np.ndarray) -> np.ndarray:
+        """uint8, of each code point."""
+        asked = np.zeros(len(self._known), bool)
+        asked[codes // _PAGE] = True
+        for page in np.flatnonzero(asked & ~self._known).tolist():
+            inside = np.arange(page * _PAGE, (page + 1) * _PAGE)
+            self._values[inside] = self._compute(inside, list(map(chr, inside.tolist())))
+            self._known[page] = True
+        return self._values[codes]
 
 
-@functools.cache
-def marks() -> np.ndarray:
-    """uint8 [0x110000]: the bits of every code point that is a mark."""
-    table = np.zeros(sys.maxunicode + 1, np.uint8)
-    for characters, bits in (
+def _bits(texts: list[str], holds: Callable[[str], bool], bit: np.uint8 | int) -> np.ndarray:
+    return np.array([holds(character) for character in texts], bool) * np.uint8(bit)
+
+
+def _within(codes: np.ndarray, ranges: tuple[tuple[int, int], ...]) -> np.ndarray:
+    inside = np.zeros(len(codes), bool)
+    for first, last in ranges:
+        inside |= (codes >= first) & (codes <= last)
+    return inside
+
+
+def _classes(codes: np.ndarray, texts: list[str]) -> np.ndarray:
+    categories = [unicodedata.category(character) for character in texts]
+    bits = _bits(categories, lambda category: category[0] in "LM", LETTER)
+    bits |= _bits(texts, str.isalpha, ALPHA)
+    bits |= _bits(categories, "So".__eq__, MARK) | _bits(texts, _MARKS.__contains__, MARK)
+    bits |= _bits(texts, lambda character: character not in _NOT_WORDLIKE, WORDLIKE)
+    bits[_within(codes, ((0, 8), (11, 31), (127, 159)))] &= ~WORDLIKE
+    cased = _within(codes, _CASED) | _bits(texts, _MORE_CASED.__contains__, 1).astype(bool)
+    bits |= _bits(categories, "Ll".__eq__, LOWER) * cased
+    bits |= _bits(categories, lambda category: category in ("Lu", "Lt"), UPPER) * cased
+    bits |= _within(codes, _UNCASED) * CASED
+    bits |= _within(codes, ((ord("0"), ord("9")),)) * DIGIT
+    bits[[character.isspace() for character in texts]] = SPACE
+    return bits
+
+
+def _mark_bits(codes: np.ndarray, texts: list[str]) -> np.ndarray:
+    bits = np.zeros(len(codes), np.uint8)
+    for characters, bit in (
         ("§%=—–+", PREFIX),
         ("—–", SUFFIX),
         (_PUNCTUATION, PREFIX | SUFFIX | PUNCTUATION),
@@ -110,16 +121,21 @@ def marks() -> np.ndarray:
         ("…", ANYWHERE),
         ("-–—~", HYPHEN),
     ):
-        table[list(map(ord, characters))] |= bits
-    for code in range(0x80, 0x20000):
-        if unicodedata.category(chr(code)) == "So":
-            table[code] |= PREFIX | SUFFIX | ANYWHERE
-    return table
+        bits |= _bits(texts, characters.__contains__, bit)
+    return bits | _bits(texts, _is_icon, PREFIX | SUFFIX | ANYWHERE)
 
 
-@functools.cache
-def sentence_ends() -> np.ndarray:
-    """bool [0x110000]: what ends a sentence."""
-    table = np.zeros(sys.maxunicode + 1, bool)
-    table[list(map(ord, SENTENCE_ENDS))] = True
-    return table
+def _is_icon(character: str) -> bool:
+    return unicodedata.category(character) == "So"
+
+
+_MARKS = frozenset(_PUNCTUATION + _QUOTES + _CURRENCIES + "§%=—–+-./|@~\\^")
+_NOT_WORDLIKE = frozenset(_SYMBOLS + SENTENCE_ENDS)
+CLASSES = CodePoints(_classes)
+MARKS = CodePoints(_mark_bits)
+ENDS = CodePoints(lambda _, texts: _bits(texts, frozenset(SENTENCE_ENDS).__contains__, 1))
+DIGITS = CodePoints(lambda _, texts: _bits(texts, str.isdigit, 1))
+# Unicode's category P: what does not begin a sentence.
+NO_BEGINNINGS = CodePoints(
+    lambda _, texts: _bits(texts, lambda c: unicodedata.category(c)[0] == "P", 1)
+)

@@ -4,14 +4,12 @@ Letters as in joined.py. Rows are the texts split at "\\n"; lines are split as s
 """
 
 import functools
-import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from data_pipeline.filters import characters
-from data_pipeline.filters.characters import DIGIT, LETTER
+from data_pipeline.filters.characters import DIGIT, DIGITS, LETTER
 from data_pipeline.filters.joined import NEWLINE, Joined, mix
 from data_pipeline.filters.repetition import Sequences, sums
 from data_pipeline.filters.words import Words
@@ -153,7 +151,7 @@ class Features:
         counts = joined.count_in_documents((joined.classes & DIGIT) != 0)
         if not joined.ascii:
             leads, codes = joined.beyond_ascii
-            counts = counts + joined.counts(leads[_other_digits()[codes]])
+            counts = counts + joined.counts(leads[DIGITS.of(codes) > 0])
         return counts
 
     @functools.cached_property
@@ -192,20 +190,3 @@ def _powers(number: int) -> np.ndarray:
     factors = np.full(number, np.uint64(0x9E3779B97F4A7C15))
     factors[:1] = 1
     return factors.cumprod(dtype=np.uint64)
-
-
-@functools.cache
-def _other_digits() -> np.ndarray:
-    """bool [0x110000]: digits beyond 0-9."""
-    table = np.zeros(len(characters.classes()), bool)
-    for code in range(0x80, 0x20000):
-        table[code] = chr(code).isdigit()
-    return table
-
-
-def category_table(first_letter: str) -> np.ndarray:
-    """bool [0x110000]: characters whose Unicode category begins with the letter."""
-    table = np.zeros(len(characters.classes()), bool)
-    for code in range(0x32000):
-        table[code] = unicodedata.category(chr(code))[0] == first_letter
-    return table

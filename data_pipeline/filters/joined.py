@@ -9,8 +9,7 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
-from data_pipeline.filters import characters
-from data_pipeline.filters.characters import MARK, SPACE
+from data_pipeline.filters.characters import CLASSES, MARK, SPACE
 
 NEWLINE = np.uint8(ord("\n"))
 _PAD = 64  # bytes behind the last text, so that a look ahead stays within the array
@@ -47,16 +46,16 @@ class Joined:
 
     @functools.cached_property
     def classes(self) -> np.ndarray:
-        """uint8 [B]: the bits of `characters.classes`, on every byte of a character.
+        """uint8 [B]: the bits of CLASSES, on every byte of a character.
 
         MARK stands on its first byte only.
         """
-        table = characters.classes()
-        found = np.frombuffer(bytearray(self.data.tobytes().translate(table[:256].tobytes())), "u1")
+        table = CLASSES.of(np.arange(256)).tobytes()
+        found = np.frombuffer(bytearray(self.data.tobytes().translate(table)), np.uint8)
         if self.ascii:
             return found
         leads, codes = self.beyond_ascii
-        bits = table[codes]
+        bits = CLASSES.of(codes)
         found[leads] = bits
         bits = bits & ~MARK
         found[leads + 1] = bits

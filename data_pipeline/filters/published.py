@@ -9,8 +9,7 @@ import functools
 import numpy as np
 
 from data_pipeline.document import Verdicts
-from data_pipeline.filters import characters
-from data_pipeline.filters.characters import ALPHA, WORDLIKE
+from data_pipeline.filters.characters import ALPHA, ENDS, WORDLIKE
 from data_pipeline.filters.exceptions import Table, hash_of
 from data_pipeline.filters.features import Features
 from data_pipeline.filters.repetition import Sequences, repeated_segments, sums
@@ -133,7 +132,7 @@ def judge_fineweb(f: Features, rules: FineWebQuality, out: Verdicts) -> None:
     rows = f.inked_rows
     totals = np.bincount(rows.documents, minlength=n)
     out.drop("empty", totals == 0, np.zeros(n))
-    ended = characters.sentence_ends()[f.last_codes(rows.ends)]
+    ended = ENDS.of(f.last_codes(rows.ends)) > 0
     rate = f.rate(rows.documents, ended, totals)
     below(out, "too_few_ended_lines", rate, rules.min_ended_line_rate)
     short = joined.num_characters(rows.starts, rows.ends) <= rules.short_line

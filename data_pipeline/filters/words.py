@@ -12,7 +12,7 @@ import re
 
 import numpy as np
 
-from data_pipeline.filters import characters, exceptions
+from data_pipeline.filters import exceptions
 from data_pipeline.filters.characters import (
     ALPHA,
     ANYWHERE,
@@ -22,6 +22,7 @@ from data_pipeline.filters.characters import (
     HYPHEN,
     LOWER,
     MARK,
+    MARKS,
     PREFIX,
     PUNCTUATION,
     QUOTE,
@@ -137,7 +138,7 @@ class _Marks:
         run = np.diff(np.append(heads, len(at)))
         self.at, self.code = at[heads], code[heads]
         self.size = np.where(run > 1, run, size[heads])
-        self.bits = characters.marks()[self.code]
+        self.bits = MARKS.of(self.code)
         dots = (self.code == ord(".")) & (self.size > 1)
         self.bits[dots] |= PREFIX | SUFFIX | ANYWHERE
         # Of hyphens behind a digit, only the first is split off.

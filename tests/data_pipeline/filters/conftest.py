@@ -14,10 +14,10 @@ PLAIN = """
 """.split()  # noqa: SIM905  (a list of so many lines tells less)
 ODD = """
     don't it's we'll John's well-known self-made e.g. Mr. Smith 1,000 3.5 10% $5 (see below)
-    "quoted" U.S. can't cannot gonna and/or 10km 9am http://example.org/path?q=1 name@example.org word.Word
-    don’t “curly” naïve Ünder é … -- — foo/bar x=1 a+b C++ 1990s isn't, what's? :) 3-4 1--2 [note]
-    'tis rock'n'roll o'clock Ph.D. i.e. etc. a.m. km² 5€ €5 #tag @user 100°C. said, then;
-    so: yes! no?
+    "quoted" U.S. can't cannot gonna and/or 10km 9am http://example.org/path?q=1
+    name@example.org word.Word don’t “curly” naïve Ünder é … -- — foo/bar x=1 a+b C++ 1990s
+    isn't, what's? :) 3-4 1--2 [note] 'tis rock'n'roll o'clock Ph.D. i.e. etc. a.m. km² 5€ €5
+    #tag @user 100°C. said, then; so: yes! no?
 """.split()  # noqa: SIM905  (a list of so many lines tells less)
 PHRASES = [
     "Lorem ipsum dolor sit amet and so it goes on.",

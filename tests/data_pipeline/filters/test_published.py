@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from data_pipeline.document import batch_of
@@ -201,7 +202,8 @@ def test_the_lists_of_characters_are_datatroves_and_spacys():
     from data_pipeline.filters import characters
 
     assert set(characters.SENTENCE_ENDS) == TERMINAL_PUNCTUATION
-    table, marks = characters.classes(), characters.marks()
+    codes = np.arange(0x32000)
+    table, marks = characters.CLASSES.of(codes), characters.MARKS.of(codes)
     spaces = {chr(i) for i in range(0x32000) if chr(i).isspace()}
     symbols = {chr(i) for i in range(0x32000) if not table[i] & characters.WORDLIKE}
     assert symbols - spaces == PUNCTUATION_SET - spaces
