@@ -120,7 +120,7 @@ class Sketches:
         left, right = ranks_of(pairs)
         sizes = np.stack([counts[left], counts[right]]).astype(np.int64)
         # Sets of such different sizes cannot be so similar.
-        possible = sizes.min(axis=0) >= min_similarity * sizes.max(axis=0)
+        possible = sizes.min(axis=0) / np.maximum(sizes.max(axis=0), 1) >= min_similarity
         left, right, total = left[possible], right[possible], sizes.sum(axis=0)[possible]
         found = [np.zeros(0, EDGE)]
         at_once = np.cumsum(total) // HASHES_AT_ONCE

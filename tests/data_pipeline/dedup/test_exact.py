@@ -64,9 +64,10 @@ def test_unicode_forms_are_one_text_and_punctuation_is_not_ignored_by_default(ju
     assert reasons(judge(["a, b", "a b"], ExactConfig(remove_punctuation=True)))[1] is not None
 
 
-@pytest.mark.parametrize("num", [0, 1])
-def test_few_documents_are_no_special_case(judge, num):
-    assert reasons(judge(["x"] * num)) == [None] * num
+@pytest.mark.parametrize("num_parts", [1, 3])  # some parts are empty
+@pytest.mark.parametrize("num", [0, 1, 2])
+def test_few_documents_are_no_special_case(judge, num, num_parts):
+    assert reasons(judge(["x"] * num, num_parts=num_parts)) == [None, "exact_duplicate"][:num]
 
 
 @pytest.mark.parametrize("a_task", [20, 1000])

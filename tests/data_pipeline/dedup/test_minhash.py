@@ -167,9 +167,11 @@ def test_short_texts_are_alike_only_when_equal_and_no_words_are_like_nothing(jud
     assert dropped(judge(texts)) == [True, False, False, False, False, False, False]
 
 
-@pytest.mark.parametrize("num", [0, 1])
-def test_few_documents_are_no_special_case(judge, num):
-    assert dropped(judge(["one two three four five six"] * num)) == [False] * num
+@pytest.mark.parametrize("num_parts", [1, 3])  # some parts are empty
+@pytest.mark.parametrize("num", [0, 1, 2])
+def test_few_documents_are_no_special_case(judge, num, num_parts):
+    found = judge(["one two three four five six"] * num, num_parts=num_parts)
+    assert dropped(found) == [False, True][:num]
 
 
 def test_estimates_of_long_texts_are_near_the_truth(judge, monkeypatch):
