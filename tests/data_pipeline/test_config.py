@@ -19,9 +19,8 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "curation"
 
 def test_every_stage_is_one_and_has_the_name_of_its_field():
     for name, make in STAGES.items():
-        stage = make.__new__(make)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        assert stage.name == name
-        assert hasattr(stage, "judge") and isinstance(stage.rewrites, bool)
+        assert make.name == name  # pyright: ignore[reportFunctionMemberAccess]
+        assert hasattr(make, "judge") and hasattr(make, "rewrites")
 
 
 def test_stages_run_in_the_order_asked_for_and_none_is_left_out_by_mistake():
