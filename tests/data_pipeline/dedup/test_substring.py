@@ -4,12 +4,14 @@ import random
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from data_pipeline.dedup import spill
+from data_pipeline.dedup import spill, substring
 from data_pipeline.dedup.substring import SubstringConfig, SubstringDedup
 from data_pipeline.document import CODE, PROSE, batch_of
 from data_pipeline.engine import Tasks
+from data_pipeline.stage import decisions_path
 
 
 @pytest.fixture
@@ -119,6 +121,22 @@ def test_many_buckets_and_files_change_nothing(run, monkeypatch):
     want = run(texts, config, 5)
     monkeypatch.setattr(spill, "ROWS_A_BUCKET", 50)
     assert repr(run(texts, config, 5)) == repr(want)
+
+
+@pytest.mark.slow
+def test_worker_processes_decide_the_same(make_parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(substring, "FEW_DOCUMENTS", 0)
+    stage = SubstringDedup(SubstringConfig(min_tokens=6))
+    texts = corpus(2, 60, ["a", "b", "c"])
+    batches = [batch_of(texts[i::3], [f"{j}" for j in range(i, 60, 3)]) for i in range(3)]
+    parts, said = make_parts(batches, stage), []
+    for workers in (0, 2):
+        folder = tmp_path / f"{workers}"
+        folder.mkdir()
+        details = stage.decide(parts, folder, Tasks(workers))
+        tables = [pq.read_table(decisions_path(folder, part)).to_pylist() for part in parts]
+        said.append((details, tables))
+    assert said[0] == said[1] and said[0][0]["documents_cut"]
 
 
 def test_first_is_by_id_and_chains_keep_one_copy(run):
