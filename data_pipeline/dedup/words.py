@@ -6,7 +6,6 @@ Letters: B bytes of the texts, one after the other, N documents, W words.
 import functools
 import hashlib
 import string
-import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ _SPACE = np.isin(np.arange(256), list(b" \t\n\r\v\f"))
 _LETTERS = np.arange(256) >= 128  # of ASCII below; what follows a first byte is as that says
 _LETTERS[[ord(c) for c in string.ascii_letters + string.digits + "_"]] = True
 _PAD = 8  # bytes behind the last, so that eight can be read at every place
+_TABLED = 0x32400  # code points; there are no letters above (Unicode 16)
 _LONG = 256  # bytes of a word from which on it is hashed alone
 _MASKS = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
 # First and last code points of scripts written without spaces: Thai, Lao, Burmese, Khmer, kana,
@@ -69,7 +69,7 @@ class Words:
         leads = np.flatnonzero(text >= 0xC0)
         codes, sizes = codes_at(data, leads)
         if letters:
-            others = ~_letters()[codes]
+            others = ~are_letters(codes)
             for place in range(4):
                 inside[leads[others & (sizes > place)] + place] = False
         begins[1:-1] = ~inside[:-1]
@@ -120,11 +120,19 @@ def codes_at(data: np.ndarray, leads: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return codes, sizes
 
 
+def are_letters(codes: np.ndarray) -> np.ndarray:
+    """bool: letters, marks, digits and connectors; of code points above _TABLED, marks alone."""
+    found = _letters()[np.minimum(codes, _TABLED)]
+    found |= (codes >= 0xE0100) & (codes <= 0xE01EF)
+    return found
+
+
 @functools.cache
 def _letters() -> np.ndarray:
-    """bool [code points]: letters, marks, digits and underscores."""
-    categories = (unicodedata.category(chr(code)) for code in range(sys.maxunicode + 1))
-    return np.fromiter((c[0] in "LM" or c in ("Nd", "Nl", "Pc") for c in categories), bool)
+    """bool [_TABLED + 1]; the last is False."""
+    categories = (unicodedata.category(chr(code)) for code in range(_TABLED))
+    found = (c[0] in "LM" or c in ("Nd", "Nl", "Pc") for c in categories)
+    return np.append(np.fromiter(found, bool, _TABLED), False)
 
 
 def unspaced(codes: np.ndarray) -> np.ndarray:
