@@ -112,14 +112,19 @@ class Ngrams:
         It depends on the text alone, to the last bit, not on its batch.
         """
         totals = np.zeros(len(texts), np.int64)
-        for start, end in portions(texts):
+        for start, end in portions(texts, _CHUNK):
             windows, sizes = windows_of(texts.slice(start, end - start))
-            costs = np.zeros(len(windows) + 1, np.int64)
-            for first in range(0, len(windows), _BLOCK):
-                block = windows[first : first + _BLOCK]
-                costs[first + 1 : first + 1 + len(block)] = self._costs(block)
+            costs = (
+                self._costs(windows[first : first + _BLOCK])
+                for first in range(0, len(windows), _BLOCK)
+            )
+            if end - start == 1:  # it may be long
+                totals[start] = sum(int(block.sum()) for block in costs)
+                continue
+            sums = np.concatenate([np.zeros(1, np.int64), *costs])
+            np.cumsum(sums, out=sums)
             bounds = np.concatenate([[0], np.cumsum(sizes)])
-            totals[start:end] = np.diff(np.cumsum(costs)[bounds])
+            totals[start:end] = np.diff(sums[bounds])
         return totals * UNIT
 
     def _costs(self, windows: np.ndarray) -> np.ndarray:
@@ -149,10 +154,12 @@ def context_of(keys: np.ndarray, order: int) -> np.ndarray:
     return inner | (np.uint64(order - 1) << np.uint64(56))
 
 
-def portions(texts: pa.Array) -> Iterator[tuple[int, int]]:
-    """[start, end) of texts of _CHUNK bytes together; a longer text is one of its own."""
+def portions(texts: pa.Array, num_bytes: int) -> Iterator[tuple[int, int]]:
+    """[start, end) of texts that end within the same num_bytes of the N."""
+    if not len(texts):
+        return
     offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset :][: len(texts) + 1]
-    chunk = (offsets[1:] - offsets[0]) // _CHUNK
+    chunk = (offsets[1:] - offsets[0]) // num_bytes
     cuts = (np.flatnonzero(np.diff(chunk)) + 1).tolist()
     yield from pairwise([0, *cuts, len(texts)])
 
@@ -166,14 +173,13 @@ def windows_of(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset :][: len(texts) + 1]
     source, sizes = texts.buffers()[2], np.diff(offsets)
     raw = np.frombuffer(source, np.uint8) if source else np.zeros(0, np.uint8)
-    windows, at = np.empty(int(sizes.sum()), np.uint64), 0
+    found = [np.zeros(0, np.uint64)]
     for start, size in zip(offsets.tolist(), sizes.tolist(), strict=False):
         padded = np.full(size + 7, ord("\n"), np.uint8)
         padded[7:] = raw[start : start + size]
         # Overlapping and unaligned: numpy copes with both when it copies.
-        windows[at : at + size] = np.ndarray((size,), "<u8", padded, strides=(1,))
-        at += size
-    return windows, sizes
+        found.append(np.ndarray((size,), "<u8", padded, strides=(1,)))
+    return found[1] if len(found) == 2 else np.concatenate(found), sizes
 
 
 def count(texts: Iterable[str], order: int) -> tuple[np.ndarray, np.ndarray]:

@@ -37,6 +37,7 @@ from rich.table import Table
 from data_pipeline.dedup.words import codes_at, mixed, span_hashes, text_buffer, unspaced
 from data_pipeline.document import CODE, Verdicts
 from data_pipeline.filters import lessons, model_file
+from data_pipeline.filters.ngrams import portions
 from data_pipeline.stage import Judged
 from nanojaxlm import errors
 from nanojaxlm.errors import UserError
@@ -75,7 +76,7 @@ class QualityTraining:
 
     log2_buckets: int = 20
     max_ngram: int = 2
-    l2: float = 1e-3
+    l2: float = 1e-4
 
     def __post_init__(self):
         if not 8 <= self.log2_buckets <= 26:
@@ -154,7 +155,7 @@ class Classifier:
         """
         log2_buckets = len(self.weights).bit_length() - 1
         found = []
-        for start, end in _portions(texts):
+        for start, end in portions(texts, _PORTION):
             portion = texts.slice(start, end - start)
             ids, bounds = ngram_ids(portion, self.max_ngram, log2_buckets)
             total = np.zeros(len(ids) + 1, np.int64)
@@ -162,13 +163,6 @@ class Classifier:
             found.append((total[bounds[1:]] - total[bounds[:-1]]) / np.maximum(np.diff(bounds), 1))
         logits = self.bias + self.unit * np.concatenate([np.zeros(0), *found])
         return 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
-
-
-def _portions(texts: pa.Array) -> Iterable[tuple[int, int]]:
-    """[start, end) of texts of _PORTION bytes together; a longer text is one of its own."""
-    ends = np.cumsum(pc.binary_length(texts).to_numpy(zero_copy_only=False))
-    cuts = np.flatnonzero(np.diff(ends // _PORTION)) + 1
-    return zip([0, *cuts.tolist()], [*cuts.tolist(), len(texts)], strict=True)
 
 
 def ngram_ids(texts: pa.Array, max_ngram: int, log2_buckets: int) -> tuple[np.ndarray, np.ndarray]:
