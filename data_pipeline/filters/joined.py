@@ -72,23 +72,22 @@ class Joined:
 
     def codes_at(self, positions: np.ndarray) -> np.ndarray:
         """int32 [K]: code points of the characters whose first bytes stand at the positions."""
-        lead = self.data[positions].astype(np.int32)
+        codes = self.data[positions].astype(np.int32)
         if self.ascii:
-            return lead
-        one, two, three = (self._padded[positions + i].astype(np.int32) & 63 for i in (1, 2, 3))
-        return np.where(
-            lead < 0x80,
-            lead,
+            return codes
+        wide = np.flatnonzero(codes >= 0x80)
+        lead, at = codes[wide], positions[wide]
+        one, two, three = (self._padded[at + i].astype(np.int32) & 63 for i in (1, 2, 3))
+        codes[wide] = np.where(
+            lead < 0xE0,
+            (lead & 31) << 6 | one,
             np.where(
-                lead < 0xE0,
-                (lead & 31) << 6 | one,
-                np.where(
-                    lead < 0xF0,
-                    (lead & 15) << 12 | one << 6 | two,
-                    (lead & 7) << 18 | one << 12 | two << 6 | three,
-                ),
+                lead < 0xF0,
+                (lead & 15) << 12 | one << 6 | two,
+                (lead & 7) << 18 | one << 12 | two << 6 | three,
             ),
         )
+        return codes
 
     @functools.cached_property
     def _continuations(self) -> np.ndarray:

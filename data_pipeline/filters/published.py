@@ -149,8 +149,10 @@ def judge_fineweb(f: Features, rules: FineWebQuality, out: Verdicts) -> None:
         rate = twice / np.maximum(length, 1)
         above(out, "repeated_line_characters", rate, rules.max_repeated_line_character_rate)
     if rules.max_newline_word_ratio is not None:
-        ratio = (f.row_counts - 1) / np.maximum(f.word_counts, 1)
-        above(out, "too_many_newlines", ratio, rules.max_newline_word_ratio)
+        # There are as many words as chunks at least: most need no count of words.
+        newlines, bound = f.row_counts - 1, rules.max_newline_word_ratio
+        if ((out.reason == None) & (newlines > bound * f.chunk_counts)).any():  # noqa: E711
+            above(out, "too_many_newlines", newlines / np.maximum(f.word_counts, 1), bound)
 
 
 def _paragraphs(f: Features) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

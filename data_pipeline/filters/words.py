@@ -32,9 +32,10 @@ from data_pipeline.filters.characters import (
 )
 from data_pipeline.filters.joined import Joined
 
-_WITHIN = np.frombuffer(b"/.", np.uint8)  # "and/or", "Ph.D."
-_APOSTROPHES = np.array([ord("'"), 0x2019])
-_LETTERS_S = np.array([ord("s"), ord("S")], np.uint8)
+_SIGNS, _RELATIONS = np.zeros((2, 256), bool)
+_SIGNS[list(b"+-*^")] = True
+_RELATIONS[list(b":<>=/")] = True
+_APOSTROPHE = 0x2019  # the curly one
 _URL = re.compile(exceptions.URL)
 
 
@@ -96,19 +97,22 @@ class Words:
         # No word but a mark is one apostrophe of three bytes.
         apostrophe = ((first == ord("'")) & single) | ((first == 0xE2) & (sizes[at] == 3))
         words = at[follows & (apostrophe | ((first == ord(".")) & single))] - 1
-        degree = (data[self.starts[words] - 1] == 0xB0) & (data[self.starts[words] - 2] == 0xC2)
-        joints = [self._join(words[~degree], 2, rules.joined)]
+        words = words[~_is_degree(data, self.starts[words])]
+        joints = [self._join(words, 2, rules.joined)]
         joints += [self._join(at[leads & apostrophe], 2, rules.joined)]
-        within = at[follows & leads & single & np.isin(first, _WITHIN)] - 1
+        inside = (first == ord("/")) | (first == ord("."))  # "and/or", "Ph.D."
+        within = at[follows & leads & single & inside] - 1
         within = self._join(within, 3, rules.around_mark)
         joints += [within, within + 1]
-        pairs = np.union1d(
-            at[single & leads & (sizes[at + 1] == 1)],
-            at[single & follows & (sizes[at - 1] == 1)] - 1,
-        )
+        paired = np.zeros(len(sizes), bool)
+        paired[at[single & leads & (sizes[at + 1] == 1)]] = True
+        paired[at[single & follows & (sizes[at - 1] == 1)] - 1] = True
+        pairs = np.flatnonzero(paired)
         triples = self._join(pairs[:-1][pairs[1:] == pairs[:-1] + 1], 3, rules.triples)
-        taken = np.concatenate([triples - 1, triples, triples + 1, triples + 2])
-        joints += [triples, triples + 1, self._join(np.setdiff1d(pairs, taken), 2, rules.pairs)]
+        for i in range(-1, 3):
+            paired[triples + i] = False
+        joints += [triples, triples + 1]
+        joints += [self._join(np.flatnonzero(paired), 2, rules.pairs)]
         gone = np.concatenate(joints) + 1
         is_start[self.starts[gone]] = False
         return len(cut) > 0 or len(gone) > 0
@@ -146,13 +150,13 @@ class _Marks:
         self.size[lone] = 1
         self.single_dot = (self.code == ord(".")) & (self.size == 1)
         self.before = classes[self.at - 1]
-        self.byte_before = data[self.at - 1]
         # An apostrophe takes an s behind it with it where a word or a suffix ends there.
         end = self.at + self.size
-        with_s = np.isin(self.code, _APOSTROPHES) & np.isin(
-            data[np.minimum(end, len(data) - 1)], _LETTERS_S
+        with_s = (self.code == ord("'")) | (self.code == _APOSTROPHE)
+        behind = end[with_s]
+        with_s[with_s] = (data[behind] | 0x20 == ord("s")) & (
+            (classes[np.minimum(behind + 1, len(data) - 1)] & (SPACE | MARK)) != 0
         )
-        with_s[with_s] = (classes[end[with_s] + 1] & (SPACE | MARK)) != 0
         self.ends = end + with_s
         self.after = classes[np.minimum(end, len(data) - 1)]
         self.after_ends = classes[np.minimum(self.ends, len(data) - 1)]
@@ -201,18 +205,22 @@ class _Marks:
         """bool [M]: peeled off the end of a chunk."""
         may = (self.bits & SUFFIX) != 0
         digit = (self.before & DIGIT) != 0
-        may |= digit & (((self.bits & CURRENCY) != 0) | np.isin(self.code, [ord("+"), ord("%")]))
-        data, before = self._joined.data, self.at - 1
+        after_digit = ((self.bits & CURRENCY) != 0) | (self.code == ord("+"))
+        may |= digit & (after_digit | (self.code == ord("%")))
+        # Of dots, those behind a digit, a lower-case letter, two capitals, "°C", "²" or a mark.
+        dots = np.flatnonzero(self.single_dot)
+        data, at, before = self._joined.data, self.at[dots], self.before[dots]
+        byte = data[at - 1]
+        start = at - 1
         for _ in range(3):
-            before -= (data[before] & 0xC0) == 0x80
-        two = (self.before & self._joined.classes[before - 1] & UPPER) != 0
-        degree = (data[self.at - 2] == 0xB0) & (data[self.at - 3] == 0xC2)
-        degree &= np.isin(self.byte_before, np.frombuffer(b"FfCcKk", np.uint8))
-        squared = (self.byte_before == 0xB2) & (data[self.at - 2] == 0xC2)
-        dot = degree | squared | digit | ((self.before & LOWER) != 0) | two
-        dot |= (self._bits_before() & (PUNCTUATION | QUOTE)) != 0
-        dot |= np.isin(self.byte_before, np.frombuffer(b"%-+|", np.uint8))
-        may |= self.single_dot & dot
+            start = start - ((data[start] & 0xC0) == 0x80)
+        split = (before & (DIGIT | LOWER)) != 0
+        split |= (before & self._joined.classes[start - 1] & UPPER) != 0
+        split |= _is_degree(data, at - 1) & np.isin(byte, np.frombuffer(b"FfCcKk", np.uint8))
+        split |= (byte == 0xB2) & (data[at - 2] == 0xC2)
+        split |= (self._bits_before()[dots] & (PUNCTUATION | QUOTE)) != 0
+        split |= np.isin(byte, np.frombuffer(b"%-+|", np.uint8))
+        may[dots[split]] = True
         last = ~self.touches_next
         at_end = (self.after_ends & SPACE) != 0
         return _reached(may[::-1], last[::-1], at_end[::-1])[::-1]
@@ -225,14 +233,14 @@ class _Marks:
         letter_or_digit = letter | digit
         split = (self.bits & ANYWHERE) != 0
         split |= ((self.bits & HYPHEN) != 0) & (self.size <= 3) & letter_or_digit & to_letter
-        sign = np.isin(code, np.frombuffer(b"+-*^", np.uint8)) & (self.size == 1)
+        sign = _SIGNS[np.minimum(code, 255)] & (self.size == 1)
         byte_after = self._joined.data[np.minimum(self.at + 1, len(self._joined.data) - 1)]
         split |= sign & digit & (((after & DIGIT) != 0) | (byte_after == ord("-")))
         low = ((before & LOWER) != 0) | ((self._bits_before(prefix) & QUOTE) != 0)
         high = ((after & UPPER) != 0) | ((self._bits_after(suffix) & QUOTE) != 0)
         split |= self.single_dot & low & high
         split |= (code == ord(",")) & letter & to_letter
-        relation = np.isin(code, np.frombuffer(b":<>=/", np.uint8))
+        relation = _RELATIONS[np.minimum(code, 255)]
         return split | (relation & letter_or_digit & to_letter)
 
     def _in_urls(self, infix: np.ndarray, prefix: np.ndarray, suffix: np.ndarray) -> np.ndarray:
@@ -263,6 +271,11 @@ class _Marks:
             if known[core]:
                 urls.append(c)
         return index[np.isin(chunk, urls)]
+
+
+def _is_degree(data: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """bool: "°" stands right before each position."""
+    return (data[at - 1] == 0xB0) & (data[at - 2] == 0xC2)
 
 
 def _reached(may: np.ndarray, first: np.ndarray, opens: np.ndarray) -> np.ndarray:
