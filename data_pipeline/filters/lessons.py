@@ -35,7 +35,11 @@ def read_texts(inputs: Sequence[str], flag: str, max_megabytes: float) -> list[s
     limit = int(max_megabytes * 1e6)
     found: dict[bytes, str] = {}
     size = 0
-    for task in readers.plan(list_inputs(inputs).files, _PART_BYTES, config):
+    try:
+        files = list_inputs(inputs).files
+    except UserError as error:
+        raise UserError(str(error).replace("--input=", f"--{flag}=")) from None
+    for task in readers.plan(files, _PART_BYTES, config):
         for batch in readers.read(task, config):
             for text in _prose(batch, extraction):
                 key = _digest(text)

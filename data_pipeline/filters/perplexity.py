@@ -48,8 +48,8 @@ class PerplexityConfig:
     """model: a file that the training command wrote.
 
     max_bits_per_byte, min_bits_per_byte: None = no limit; what is above surprises too much (noise,
-    another language), what is below too little (boilerplate that was learned by heart; repetition
-    as such is the heuristic filter's affair, for the model does not adapt). keep_buckets: which of "head",
+    another language), what is below too little (boilerplate that was learned by heart; a repetition
+    does not show here, since the model does not adapt to the text). keep_buckets: which of "head",
     "middle" and "tail" to keep.
     """
 

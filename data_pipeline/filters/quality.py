@@ -227,13 +227,12 @@ def fit(
     texts = pa.array(sides[0] + sides[1], pa.large_string())
     ids, bounds = ngram_ids(texts, training.max_ngram, training.log2_buckets)
     rates = np.repeat(1 / np.maximum(np.diff(bounds), 1), np.diff(bounds)).astype(np.float32)
-    buckets, columns = np.unique(ids, return_inverse=True)
-    shape = (len(texts), len(buckets))
-    x = sparse.csr_matrix((rates, columns.astype(np.int32), bounds), shape)
+    num_buckets = 1 << training.log2_buckets
+    x = sparse.csr_matrix((rates, ids.view(np.int32), bounds), (len(texts), num_buckets))
     x.sum_duplicates()
     # An n-gram of a single passage tells that passage, no kind of text.
-    common = np.bincount(x.indices, minlength=len(buckets)) > 1
-    x, buckets = x[:, common], buckets[common]
+    buckets = np.flatnonzero(np.bincount(x.indices, minlength=num_buckets) > 1)
+    x = x[:, buckets]
     size = float(np.sqrt((x.data.astype(np.float64) ** 2).sum() / len(texts))) or 1.0
     x = x * np.float32(1 / size)
     transposed = x.T.tocsr()
@@ -252,7 +251,7 @@ def fit(
     found = optimize.minimize(
         loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300, "gtol": 1e-6}
     ).x
-    weights = np.zeros(1 << training.log2_buckets)
+    weights = np.zeros(num_buckets)
     weights[buckets] = found[:-1] / size
     unit = float(np.abs(weights).max()) / 2**24 or 1.0
     return Classifier(

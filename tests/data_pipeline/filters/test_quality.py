@@ -84,7 +84,7 @@ def test_no_ngram_reaches_over_the_end_of_a_text():
 
 def test_probability_is_the_formula_of_the_docstring():
     weights = np.zeros(256, np.int32)
-    (one, two, pair), _ = quality.ngram_ids(large(["one two"]), 2, 8)[0][[0, 2, 1]], None
+    one, pair, two = quality.ngram_ids(large(["one two"]), 2, 8)[0]
     assert len({one, two, pair}) == 3
     weights[[one, two, pair]] = [300, -100, 40]
     found = Classifier(weights, 0.01, 0.25, 2).probabilities(large(["one two", ""]))
@@ -103,7 +103,7 @@ def test_fit_is_at_the_minimum_of_the_penalized_loss():
     """The slope, computed here from dense features, is zero at what `fit` found."""
     texts = [sentences(GOOD, 1, 12), sentences(BAD, 2, 5)]
     training = QualityTraining(log2_buckets=10, max_ngram=1, l2=1e-2)
-    model = quality.fit(*texts, training)
+    model = quality.fit(texts[0], texts[1], training)
     x = np.zeros((17, 1 << 10))
     for row, text in enumerate(texts[0] + texts[1]):
         ids, _ = quality.ngram_ids(large([text]), 1, 10)
