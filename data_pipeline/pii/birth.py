@@ -24,6 +24,7 @@ _BORN = frozenset(
     urodzony urodzona urodzenia narozen narozena született syntynyt født родился родилась рождения
     """.encode().split()
 )
+_WORDS = frozenset((*_BORN, b"d.o.b"))
 _SAME = re.compile(rb"[.;!?]\s.*[.;!?]\s")  # at most one sentence's end lies between word and date
 _BESIDE = WORD | class_of(b"-/.")
 _NEAR = 48
@@ -38,13 +39,19 @@ def births(text: Text) -> list[tuple[int, int]]:
     # three numbers in a row, or a day and, after a month's name perhaps, a year
     small = (length <= 2) | (length == 4)
     near = (gap == 1) & small[1:] & small[:-1]
-    row = np.append(near[1:] & near[:-1], [False])
+    between = text.codes[runs.end[:-1]]
+    row = near[1:] & near[:-1] & (between[1:] == between[:-1])
+    # 2/8/1935, 4.13.78, 1978-4-13, but of numbers with spaces between only 2 8 1935
+    row &= (length[2:] == 4) | ((between[1:] != 32) & ((length[2:] == 2) | (length[:-2] == 4)))
+    row = np.append(row, [False])
     first = text.codes[start]
     dated = (length[:-1] <= 2) & (length[1:] == 4) & (first[1:] <= 50) & (gap >= 2) & (gap <= 20)
     may = np.append(row | dated, [False]) & ~_BESIDE[text.codes[start - 1]]
     found = []
     end = 0
-    for place in start[may].tolist():
+    places = start[may]
+    places = places[text.may_be_near(_WORDS, places, places, _NEAR)]
+    for place in places.tolist():
         if place < end:
             continue
         before = text.before(place, _NEAR)

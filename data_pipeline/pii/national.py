@@ -230,6 +230,7 @@ NUMBERS: dict[str, tuple[Number, ...]] = {
 
 _CAPITAL = class_of(UPPER)
 _BESIDE = WORD | class_of(b"/=&%#$-.")
+_GOES_ON = class_of(UPPER + b"-+")
 _NEAR, _LONGEST, _LETTERS = 40, 32, 6
 _END = rb"(?!\w|[-.+][A-Za-z0-9])"
 
@@ -253,22 +254,33 @@ def national_numbers(text: Text, names: tuple[str, ...]) -> list[tuple[int, int]
     if not len(groups.start):
         return []
     may = (groups.num_digits >= 6) & (groups.num_digits <= 20) & (groups.num_runs <= 8)
-    # letters of its own before the digits: as many as stand there, if they are capitals
+    runs = text.runs
+    first_end = groups.start + runs.length[groups.first_run]
+    may &= (groups.num_runs != 2) | (codes[first_end] != 46)  # 0.123456
     begin, end = groups.start[may], groups.end[may]
+    # of the forms that need no word, those of one run of digits have 13, 15 or 18
+    alone = (groups.num_runs[may] == 1) & ~np.isin(groups.num_digits[may], (13, 15, 18))
+    alone &= ~_GOES_ON[codes[end]]
+    # letters of its own before the digits: as many as stand there, if they are capitals
     for _ in range(_LETTERS):
         begin = begin - _CAPITAL[codes[begin - 1]]
     # AB 12 34 56 C, and RCCMNL83S18D969H, whose digits letters part
     spaced = (codes[begin - 1] == 32) & _CAPITAL[codes[begin - 2]] & _CAPITAL[codes[begin - 3]]
-    runs = text.runs
+    plain = alone & (begin == groups.start[may])
     parted = (runs.length == 2) & _CAPITAL[codes[runs.end]]
     for i in range(1, _LETTERS + 1):
         parted &= _CAPITAL[codes[np.maximum(runs.start - i, 0)]]
     begin = np.concatenate((begin, begin[spaced] - 3, runs.start[parted] - _LETTERS))
     end = np.concatenate((end, end[spaced], runs.end[parted]))
-    alone = ~_BESIDE[codes[begin - 1]]
+    plain = np.append(plain, np.zeros(len(begin) - len(plain), bool))
+    chosen = np.flatnonzero(~_BESIDE[codes[begin - 1]])
+    begin, end, plain = begin[chosen], end[chosen], plain[chosen]
+    worded = text.may_be_near(words, begin, end, _NEAR)
+    chosen = worded | ~plain
     found: list[tuple[int, int]] = []
-    for place, stop in zip(begin[alone].tolist(), end[alone].tolist(), strict=True):
-        nearby = text.words_around(place, stop, _NEAR)
+    rows = zip(begin[chosen].tolist(), end[chosen].tolist(), worded[chosen].tolist(), strict=True)
+    for place, stop, may_be_worded in rows:
+        nearby = text.words_around(place, stop, _NEAR) if may_be_worded else []
         if not words.isdisjoint(nearby):
             span = _number_at(text, place, stop, numbers, nearby)
         elif free.match(text.data, place, place + _LONGEST + 2):

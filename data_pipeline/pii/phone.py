@@ -48,6 +48,7 @@ _WORDS_BEFORE = frozenset(
     """.encode().split()
 )
 _WORDS_AFTER = frozenset(b"office fax mobile cell home work phone tel desk".split())
+_WORDS = _WORDS_BEFORE | _WORDS_AFTER
 _DATE = re.compile(
     rb"(?:\d{1,2}([./ -])\d{1,2}\1(?:19|20)\d\d|(?:1[5-9]|20)\d\d([./ -])?[01]?\d(?(2)\2)[0-3]?\d"
     rb"|(?:1[0-9]|20)\d\d ?(?:-|/|\xe2\x80\x93) ?(?:1[0-9]|20)\d\d)(?!\d)"
@@ -81,12 +82,18 @@ def phones(text: Text) -> list[tuple[int, int]]:
     )
     trunk = (codes[start] == 48) & (first_length <= 6)
     strong = may & (plus | open_ | (~alone & (american | trunk)))
-    may &= strong | ((groups.num_digits[first] <= 15) & (groups.num_runs[first] <= 6))
+    weak = may & (groups.num_digits[first] <= 15) & (groups.num_runs[first] <= 6) & ~plus
+    # 2024-03-05 12:30 and the like: logs are full of them
+    runs_of = np.minimum(groups.first_run[first] + 1, len(runs.start) - 1)
+    weak &= (first_length != 4) | (after_first != 45) | (runs.length[runs_of] != 2)
+    where = np.flatnonzero(weak)
+    weak[where] = text.may_be_near(_WORDS, start[where], groups.end[first[where]], _NEAR)
+    may = strong | weak
     for i in np.flatnonzero(may).tolist():
         begin = int(start[i]) - bool(plus[i] or open_[i])
         end = int(groups.end[first[i]])
         spans = _strong(text, begin, end) if strong[i] else []
-        if not spans and not plus[i]:
+        if not spans and weak[i]:
             spans = _weak(text, begin, end)
         found += spans
     return found

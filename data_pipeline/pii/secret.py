@@ -56,9 +56,14 @@ def secrets(text: Text) -> list[tuple[int, int]]:
     """Spans of secrets; of an assignment the value only."""
     found = []
     starts, ends = text.tokens_with_digits(_TOKEN, _SHORTEST)
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        known = [match.span() for match in _KNOWN.finditer(text.data, start, end)]
-        found += known or _assigned(text, start, end)
+    named = text.may_be_near(_NAMES, starts, ends, _NEAR)
+    for start, end, may_be_named in zip(
+        starts.tolist(), ends.tolist(), named.tolist(), strict=True
+    ):
+        known = []
+        if not _HEX.fullmatch(text.data, start, end):
+            known = [match.span() for match in _KNOWN.finditer(text.data, start, end)]
+        found += known or (_assigned(text, start, end) if may_be_named else [])
     place = text.data.find(_BLOCK_BEGIN)
     while place >= 0:
         block = _BLOCK.match(text.data, place)

@@ -120,13 +120,13 @@ def _numbers_first(text: Text, start: np.ndarray, end: np.ndarray) -> list[tuple
     codes, data = text.codes, text.data
     lettered = _LETTER[codes[end]]  # 12b Mill Road
     space = end + lettered + (codes[end + lettered] == 44)
-    name = np.minimum(space + 1, len(codes) - 4)
+    spaced = codes[space] == 32
+    start, name = start[spaced], np.minimum(space[spaced] + 1, len(codes) - 4)
     # 5th Avenue
     digit = ((codes[name] - np.uint8(48)) < 10) & (
-        _LETTER[codes[name + 1]] | _LETTER[codes[np.minimum(name + 2, len(codes) - 1)]]
+        _LETTER[codes[name + 1]] | _LETTER[codes[name + 2]]
     )
-    may = codes[space] == 32
-    may &= _CAPITAL[codes[name]] | digit | np.isin(text.triples(name), _LOWER_TRIPLES)
+    may = _CAPITAL[codes[name]] | digit | np.isin(text.triples(name), _LOWER_TRIPLES)
     found = []
     for place, first in zip(start[may].tolist(), name[may].tolist(), strict=True):
         words = _END.split(data[first : first + 96], 1)[0].split(b" ", 6)
@@ -165,14 +165,16 @@ def _english(words: list[bytes], first: int) -> int:
 
 def _names_first(text: Text, start: np.ndarray, end: np.ndarray) -> list[tuple[int, int]]:
     codes, data = text.codes, text.data
-    comma = codes[start - 2] == 44
-    last = start - 2 - comma
-    may = (codes[start - 1] == 32) & (_LETTER[codes[last]] | (codes[last] == 46))
+    spaced = codes[start - 1] == 32
+    start, end = start[spaced], end[spaced]
+    last = start - 2 - (codes[start - 2] == 44)
+    may = _LETTER[codes[last]] | (codes[last] == 46)
     may &= (end - start <= 5) & ~((codes[end] == 46) & ((codes[end + 1] - np.uint8(48)) < 10))
     start, end = start[may], end[may]
-    boxes = np.isin(text.triples(last[may] - 2), _BOX_TRIPLES).tolist()
+    triples = text.triples(last[may] - 2)
+    boxes = np.isin(triples, _BOX_TRIPLES).tolist()
+    endings = np.isin(triples, _END_TRIPLES).tolist()
     found = []
-    endings = np.isin(text.triples(last[may] - 2), _END_TRIPLES).tolist()
     rows = zip(start.tolist(), end.tolist(), boxes, endings, strict=True)
     for place, stop, boxed, ending in rows:
         begin = max(0, place - _NEAR)

@@ -4,8 +4,9 @@ Everything that is searched for holds a digit, an "@", a colon or a long token, 
 those in the whole batch at once, and patterns are tried only where they were found.
 """
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,7 @@ import numpy as np
 # in a text does not depend on its neighbours. 4 of them at the ends let numpy look 4 bytes around.
 BOUND = b"\x00"
 _EDGE = 4
+_FEW = 256  # bytes of text a place: fewer places than that are few
 
 
 def class_of(members: bytes) -> np.ndarray:
@@ -81,6 +83,7 @@ class Text:
         lengths = np.fromiter(map(len, texts), np.int64, len(texts))
         self.starts = _EDGE + np.cumsum(lengths + 1) - (lengths + 1)
         self.codes = np.frombuffer(self.data, np.uint8)
+        self._found: dict[frozenset[bytes], np.ndarray] = {}
 
     def places(self, character: bytes) -> np.ndarray:
         """int64: where a byte stands."""
@@ -97,6 +100,29 @@ class Text:
         window = self.data[place : place + width]
         cut = window.find(BOUND)
         return (window if cut < 0 else window[:cut]).lower()
+
+    def may_be_near(
+        self, words: frozenset[bytes], starts: np.ndarray, ends: np.ndarray, width: int
+    ) -> np.ndarray:
+        """bool [M]: False where none of the words is near a place (start, end), within `width`.
+
+        All True where there are few places: then it is cheaper to look at each. Tables of numbers
+        and logs have many, and seldom a word.
+        """
+        if not words:
+            return np.zeros(len(starts), bool)
+        if len(starts) * _FEW < len(self.codes):
+            return np.ones(len(starts), bool)
+        if words not in self._found:
+            hits = (_hits(self._lower, stem) for stem in _stems(words))
+            self._found[words] = np.sort(np.array([hit for some in hits for hit in some], np.int64))
+        found = self._found[words]
+        first = np.searchsorted(found, starts - width - max(map(len, words)))
+        return first < np.searchsorted(found, ends + width)
+
+    @cached_property
+    def _lower(self) -> bytes:
+        return self.data.lower()
 
     def words_around(self, start: int, end: int, width: int) -> list[bytes]:
         """The words of `before` and `after` a place data[start:end]."""
@@ -185,6 +211,19 @@ class Text:
             starts.append(start)
             ends.append(stop)
         return np.array(starts, np.int64), np.array(ends, np.int64)
+
+
+@functools.lru_cache
+def _stems(words: frozenset[bytes]) -> list[bytes]:
+    """Those that no other of them is a part of."""
+    return sorted(w for w in words if not any(v != w and v in w for v in words))
+
+
+def _hits(data: bytes, word: bytes) -> Iterator[int]:
+    place = data.find(word)
+    while place >= 0:
+        yield place
+        place = data.find(word, place + 1)
 
 
 def _words(window: bytes) -> list[bytes]:
