@@ -47,7 +47,7 @@ _WORDS_BEFORE = frozenset(
     reach message messages registered
     """.encode().split()
 )
-_WORDS_AFTER = frozenset(b"office fax mobile cell home work phone tel desk".split())
+_WORDS_AFTER = frozenset(b"office fax mobile cell phone tel desk".split())
 _WORDS = _WORDS_BEFORE | _WORDS_AFTER
 _DATE = re.compile(
     rb"(?:\d{1,2}([./ -])\d{1,2}\1(?:19|20)\d\d|(?:1[5-9]|20)\d\d([./ -])?[01]?\d(?(2)\2)[0-3]?\d"
