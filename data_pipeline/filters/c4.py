@@ -99,7 +99,7 @@ def judge_c4(f: Features, rules: C4Quality, out: Verdicts) -> C4Lines:
         few = (count < rules.min_sentences) & (out.reason == None)  # noqa: E711  (elementwise)
         index = np.flatnonzero(few[lines.documents] & left)
         if len(index):
-            texts = _texts(data, starts[index], ends[index])
+            texts = segment_texts(data, starts[index], ends[index])
             sentences = np.bincount(
                 lines.documents[index], num_sentences(Features(texts)), minlength=n
             )
@@ -111,7 +111,7 @@ def judge_c4(f: Features, rules: C4Quality, out: Verdicts) -> C4Lines:
 def kept_texts(lines: C4Lines, num_documents: int) -> pa.Array:
     """large_string [N]: the kept lines of each document, a newline between them."""
     index = np.flatnonzero(lines.kept)
-    texts = _texts(lines.data, lines.starts[index], lines.ends[index])
+    texts = segment_texts(lines.data, lines.starts[index], lines.ends[index])
     counts = np.bincount(lines.documents[index], minlength=num_documents)
     return join_lines(texts, counts)
 
@@ -136,7 +136,7 @@ def join_lines(lines: pa.Array, counts: np.ndarray) -> pa.Array:
     return pa.array(texts, pa.large_binary()).cast(pa.large_string())
 
 
-def _texts(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
+def segment_texts(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> pa.Array:
     """large_string [K] of segments in text order."""
     sizes = ends - starts
     offsets = np.concatenate([[0], np.cumsum(sizes)])

@@ -49,7 +49,7 @@ ENCODED = (
 BULLETS = np.array([ord(c) for c in "-*•‣▪●·"])
 LITERALS = np.array([ord(c) for c in "0123456789\"'\\"])
 SHORT_LINE = 30  # characters
-PORTION = 400_000  # bytes judged at once: what is computed of them stays in a core's cache
+PORTION = 600_000  # bytes judged at once: what is computed of them stays in a core's cache
 
 
 class HeuristicFilter:

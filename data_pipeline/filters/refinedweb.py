@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipeline.document import Verdicts
-from data_pipeline.filters.c4 import join_lines
+from data_pipeline.filters.c4 import join_lines, segment_texts
+from data_pipeline.filters.characters import CASED, DIGIT, LETTER, UPPER
+from data_pipeline.filters.features import Features
 from data_pipeline.filters.rules import RefinedWebLines
 
 _COUNTED = (
@@ -18,7 +20,7 @@ _COUNTED = (
     "downvotes?|downloads?|views?|followers?|following|subscribers?|favou?rites?|reviews?|ratings?"
 )
 _COUNTER = rf"(?i)^\W*\d[\d,.]*\s*[kmb]?\s+(?:{_COUNTED})\W*$"
-_WORD = r"\S+"
+_COUNTER_WORDS = 4  # at most: "3 k likes »"
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,9 @@ class Corrected:
 
 def correct_lines(texts: pa.Array, rules: RefinedWebLines, out: Verdicts) -> Corrected:
     """Drops documents of which too many words are in the lines that it removes or edits."""
-    n = len(texts)
-    by_document = pc.split_pattern(texts, "\n")
-    if len(by_document) and not pa.types.is_large_list(by_document.type):
-        by_document = by_document.cast(pa.large_list(pa.large_string()))
-    lines = by_document.flatten().cast(pa.large_string())
-    counts = pc.list_value_length(by_document).to_numpy(zero_copy_only=False).astype(np.int64)
-    documents = np.repeat(np.arange(n), counts)
-    words = _numbers(pc.count_substring_regex(lines, _WORD))
-    letters = _numbers(pc.count_substring_regex(lines, r"\pL"))
+    f = Features(texts)
+    rows, data, n = f.rows, f.joined.data, f.num_documents
+    documents, words = rows.documents, rows.num_chunks
     left = words > 0
     found: dict[str, np.ndarray] = {}
 
@@ -47,21 +43,25 @@ def correct_lines(texts: pa.Array, rules: RefinedWebLines, out: Verdicts) -> Cor
         found[name] = left & chosen
         left[found[name]] = False
 
+    letters = _count(f, LETTER)
     if rules.max_uppercase_rate is not None:
-        capitals = _numbers(pc.count_substring_regex(lines, r"\p{Lu}"))
+        capitals = _count(f, UPPER) - _count(f, CASED)
         remove("uppercase", capitals > rules.max_uppercase_rate * letters)
     if rules.remove_numbers:
-        digits = pc.match_substring_regex(lines, r"\pN").to_numpy(zero_copy_only=False)
-        remove("numbers", digits & (letters == 0))
+        remove("numbers", (letters == 0) & (_count(f, DIGIT) > 0))
     if rules.remove_counters:
-        counter = pc.match_substring_regex(lines, _COUNTER)
-        remove("counter", counter.to_numpy(zero_copy_only=False))
+        counter = np.zeros(len(words), bool)
+        few = np.flatnonzero(left & (words <= _COUNTER_WORDS))
+        lines = segment_texts(data, rows.starts[few], rows.ends[few])
+        counter[few] = pc.match_substring_regex(lines, _COUNTER).to_numpy(zero_copy_only=False)
+        remove("counter", counter)
     if rules.remove_single_words:
         remove("single_word", words == 1)
     flagged = (words > 0) & ~left
+    lines = None
     if rules.patterns:
         short = np.flatnonzero(left & (words <= rules.short_line))
-        some = lines.take(pa.array(short))
+        some = segment_texts(data, rows.starts[short], rows.ends[short])
         edited = some
         for pattern in rules.patterns:
             edited = pc.replace_substring_regex(edited, f"(?i){pattern}", "")
@@ -69,17 +69,15 @@ def correct_lines(texts: pa.Array, rules: RefinedWebLines, out: Verdicts) -> Cor
         found["pattern"] = np.zeros(len(words), bool)
         found["pattern"][short[changed]] = True
         flagged |= found["pattern"]
-        if changed.any():
-            edited = pc.utf8_trim_whitespace(edited)
-            lines = pc.replace_with_mask(
-                lines, pa.array(found["pattern"]), edited.filter(pa.array(changed))
-            )
+        lines = pc.utf8_trim_whitespace(edited.filter(pa.array(changed)))
     total = np.bincount(documents, words, n)
     rate = np.bincount(documents, words * flagged, n) / np.maximum(total, 1)
     if rules.max_removed_word_rate is not None:
         out.drop("too_many_removed", rate > rules.max_removed_word_rate, rate)
-    keep = left | (words == 0)  # blank lines part paragraphs
-    kept = lines.filter(pa.array(keep))
+    keep = np.flatnonzero(left | (words == 0))  # blank lines part paragraphs
+    kept = segment_texts(data, rows.starts[keep], rows.ends[keep])
+    if lines is not None and len(lines):
+        kept = pc.replace_with_mask(kept, pa.array(found["pattern"][keep]), lines)
     texts = join_lines(kept, np.bincount(documents[keep], minlength=n))
     by_reason = {
         name: np.bincount(documents[chosen], minlength=n) for name, chosen in found.items()
@@ -87,5 +85,10 @@ def correct_lines(texts: pa.Array, rules: RefinedWebLines, out: Verdicts) -> Cor
     return Corrected(texts, by_reason)
 
 
-def _numbers(values: pa.Array) -> np.ndarray:
-    return values.to_numpy(zero_copy_only=False).astype(np.int64)
+def _count(f: Features, bits: np.uint8) -> np.ndarray:
+    """int64: characters of each row whose classes have all the bits."""
+    holds = (f.joined.classes & bits) == bits
+    if not f.joined.ascii:
+        holds &= (f.joined.data & 0xC0) != 0x80
+    before = np.concatenate([[0], np.cumsum(holds, dtype=np.int32)])
+    return before[f.rows.ends] - before[f.rows.starts]
