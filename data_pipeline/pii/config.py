@@ -1,6 +1,5 @@
 """What the privacy stage looks for, and what it puts in its place."""
 
-import re
 from dataclasses import dataclass
 
 from data_pipeline.pii.national import NUMBERS
@@ -28,9 +27,10 @@ class PiiConfig:
     kinds: what to look for, of KINDS. "person" (names of persons) is out by default: prose about
         people loses what it says; it needs the package faker, whose name lists are its gazetteer.
     national_numbers: which, of national.NUMBERS.
-    pseudonyms: None puts "<EMAIL>", "<PHONE>", … in the place of what was found. A secret key of 8
-        characters at least puts invented values of the same form there, the same for the same
-        value everywhere, which can neither be someone's nor, without the key, be traced back.
+    pseudonym_key_file: None puts "<EMAIL>", "<PHONE>", … in the place of what was found. A file
+        whose content is a secret key puts invented values of the same form there (replacement.py),
+        the same for the same value everywhere, which can neither be someone's nor, without the
+        key, be traced back. A file, so that no report or log tells the key.
     public_ips_only: leave private, local and documentation addresses alone.
     max_rate: drop a document with more replacements per 1000 bytes than this, as too_much_pii;
         None = none is dropped.
@@ -39,7 +39,7 @@ class PiiConfig:
 
     kinds: tuple[str, ...] = _DEFAULT
     national_numbers: tuple[str, ...] = tuple(NUMBERS)
-    pseudonyms: str | None = None
+    pseudonym_key_file: str | None = None
     public_ips_only: bool = True
     max_rate: float | None = None
     min_replacements: int = 5
@@ -54,8 +54,8 @@ class PiiConfig:
                 )
         if not self.kinds:
             raise ValueError("kinds is empty: name some, or leave the stage out")
-        if self.pseudonyms is not None and not re.fullmatch(r".{8,1024}", self.pseudonyms, re.S):
-            raise ValueError("pseudonyms: a secret of 8 characters at least, or None")
+        if self.pseudonym_key_file == "":
+            raise ValueError("pseudonym_key_file: the path of a file with a secret key, or None")
         if self.max_rate is not None and self.max_rate <= 0:
             raise ValueError(f"max_rate must be > 0 or None, got {self.max_rate}")
         if self.min_replacements < 1:

@@ -9,25 +9,29 @@ the same form, and nobody's:
     IP               198.51.100.x, 203.0.113.x, 192.0.2.x (RFC 5737), 2001:db8:: (RFC 3849)
     card             its format and length, prefix 400000 (Visa's test range), right by Luhn
     IBAN             its country and format, a bank that does not exist, right by mod 97
-    national number  its format, with check digits that are wrong
+    national number  its format, 000 first, wrong check digits; only zeros where it has none
     date of birth    its format, another day in the same decade
     street           its house number replaced, "Example Street"
     person           as many invented names as it has
-    secret           its length and alphabet; a key block loses its body
+    secret           REMOVED and four digits of the hash; a key block loses its body
     credentials      user:removed- and digits of the hash
 
-All but the date of birth are left alone when they are met again.
+All but dates of birth, persons and licences are left alone when they are met again.
 """
 
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from data_pipeline.pii.checksums import luhn, mod_97
 from data_pipeline.pii.national import NUMBERS
 from data_pipeline.pii.text import digits_of
+from nanojaxlm.errors import UserError
 
 Replacement = Callable[[str, bytes], bytes]
+_SHORTEST_KEY = 16  # bytes
+_MAKE_KEY = "openssl rand -hex 32"
 _WORDS = re.compile(rb"[^\s.,;'\"-]+")
 _NAMES = (b"Alex Sam Robin Kim Charlie Jamie Taylor Morgan Jordan Casey Riley Avery Quinn Rowan "
           b"Skyler Dana").split()  # fmt: skip
@@ -41,8 +45,26 @@ def placeholder(kind: str, value: bytes) -> bytes:
 class Pseudonyms:
     """Invented values under a key; call it with (kind, value) for the value's."""
 
-    def __init__(self, secret: str):
-        self._key = hashlib.blake2b(secret.encode(), digest_size=32, person=b"pseudonyms").digest()
+    def __init__(self, secret: bytes):
+        self._key = hashlib.blake2b(secret, digest_size=32, person=b"pseudonyms").digest()
+
+    @classmethod
+    def under_key_of(cls, path: str) -> "Pseudonyms":
+        """Under the key that is all of a file's content.
+
+        Raises:
+            UserError: there is no such file, or it is too short to be a secret.
+        """
+        try:
+            secret = Path(path).read_bytes()
+        except OSError as error:
+            raise UserError(f"pseudonym_key_file: {error}; make it: {_MAKE_KEY} > {path}") from None
+        if len(secret) < _SHORTEST_KEY:
+            raise UserError(
+                f"pseudonym_key_file: {path} has {len(secret)} bytes; a secret key has "
+                f"{_SHORTEST_KEY} at least: {_MAKE_KEY} > {path}"
+            )
+        return cls(secret)
 
     def __call__(self, kind: str, value: bytes) -> bytes:
         return getattr(self, f"_{kind}")(value)

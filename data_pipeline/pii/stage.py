@@ -59,18 +59,21 @@ class Pii:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The lists of names, where names of persons are looked for."""
-        return list_files() if "person" in self.config.kinds else ()
+        """The lists of names where persons are looked for, and the key of pseudonyms."""
+        key = self.config.pseudonym_key_file
+        names = list_files() if "person" in self.config.kinds else ()
+        return names if key is None else (*names, key)
 
     def judge(self, batch: pa.RecordBatch) -> Judged:
         """Verdicts: too_much_pii where max_rate is given; texts: None where nothing was found."""
         config = self.config
         texts: list[bytes] = batch["text"].cast(pa.large_binary()).to_pylist()
         counts = {kind: np.zeros(len(texts), np.int64) for kind in config.kinds}
-        replacement = placeholder if config.pseudonyms is None else Pseudonyms(config.pseudonyms)
+        key = config.pseudonym_key_file
+        replacement = placeholder if key is None else Pseudonyms.under_key_of(key)
         with_names = "person" in config.kinds
         rows = np.arange(len(texts))
-        for _ in range(_MOST_ROUNDS if config.pseudonyms is None else 1):
+        for _ in range(_MOST_ROUNDS if key is None else 1):
             text = Text([texts[row] for row in rows])
             spans = find(text, config)
             if not spans:

@@ -2,6 +2,8 @@
 
 import ipaddress
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -9,8 +11,9 @@ from data_pipeline.document import batch_of
 from data_pipeline.pii import KINDS, Pii, PiiConfig
 from data_pipeline.pii.checksums import luhn, mod_97
 from data_pipeline.pii.replacement import Pseudonyms, placeholder
+from nanojaxlm.errors import UserError
 
-KEY, OTHER = "the first secret", "another secret"
+KEY, OTHER = b"the first secret", b"another secret of ours"
 VALUES = {
     "email": ("jane@mail.com", r"user-[0-9a-f]{8}@example\.com"),
     "phone": ("+49 30 901-8207 ext. 12", r"\+49 30 555-01\d\d ext\. 00"),
@@ -43,7 +46,7 @@ def test_pseudonyms_have_the_form_and_depend_on_value_and_key(kind: str):
     invented = Pseudonyms(KEY)(kind, value.encode())
     assert re.fullmatch(form, invented.decode()), invented
     assert Pseudonyms(KEY)(kind, value.encode()) == invented
-    others = [Pseudonyms(f"{OTHER} {i}")(kind, value.encode()) for i in range(8)]
+    others = [Pseudonyms(OTHER + b"%d" % i)(kind, value.encode()) for i in range(8)]
     assert any(other != invented for other in others)
 
 
@@ -70,12 +73,37 @@ def test_invented_values_are_nobodys():
     assert b"MIIE" not in invent("secret", block)
 
 
-def test_consistent_over_documents_and_batches():
+@pytest.fixture
+def key_file(tmp_path: Path) -> Callable[[bytes], str]:
+    def write(secret: bytes) -> str:
+        path = tmp_path / secret.hex()
+        path.write_bytes(secret)
+        return str(path)
+
+    return write
+
+
+def test_a_key_that_is_none_is_refused(tmp_path: Path, key_file):
+    batch = batch_of(["a@b.de"])
+    for path, message in (
+        (str(tmp_path / "none"), "No such file"),
+        (key_file(b"short"), "5 bytes"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Pii(PiiConfig(pseudonym_key_file=path)).judge(batch)
+
+
+def test_the_key_is_a_file_of_the_stage(key_file):
+    path = key_file(KEY)
+    assert Pii(PiiConfig(pseudonym_key_file=path)).files == (path,)
+
+
+def test_consistent_over_documents_and_batches(key_file):
     text = "a@b.de, +49 30 9018207, 4111 1111 1111 1111; "
-    stage = Pii(PiiConfig(pseudonyms=KEY))
+    stage = Pii(PiiConfig(pseudonym_key_file=key_file(KEY)))
     first = stage.judge(batch_of([text + text, "x " + text])).texts
-    second = Pii(PiiConfig(pseudonyms=KEY)).judge(batch_of([text])).texts
-    other = Pii(PiiConfig(pseudonyms=OTHER)).judge(batch_of([text])).texts
+    second = Pii(PiiConfig(pseudonym_key_file=key_file(KEY))).judge(batch_of([text])).texts
+    other = Pii(PiiConfig(pseudonym_key_file=key_file(OTHER))).judge(batch_of([text])).texts
     assert first is not None
     assert second is not None
     assert other is not None
@@ -85,12 +113,14 @@ def test_consistent_over_documents_and_batches():
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"birth_date", "person"}))
-def test_pseudonyms_are_left_alone_when_they_are_met_again(kind: str):
+def test_pseudonyms_are_left_alone_when_they_are_met_again(kind: str, key_file):
     context = {"credentials": "ftp://{}@example.com", "secret": "api_key={}"}.get(
         kind, "Call {} now"
     )
     for i in range(20):
-        invented = Pseudonyms(f"{KEY} {i}")(kind, VALUES[kind][0].encode()).decode()
+        invented = Pseudonyms(KEY + b"%d" % i)(kind, VALUES[kind][0].encode()).decode()
         text = context.format(invented)
-        judged = Pii(PiiConfig(pseudonyms=OTHER, kinds=(kind,))).judge(batch_of([text]))
+        judged = Pii(PiiConfig(pseudonym_key_file=key_file(OTHER), kinds=(kind,))).judge(
+            batch_of([text])
+        )
         assert judged.texts is None, (text, judged.texts)

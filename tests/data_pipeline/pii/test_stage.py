@@ -128,7 +128,7 @@ def test_overlaps():
         ({"kinds": ("email", "email")}, "kinds"),
         ({"kinds": ()}, "leave the stage out"),
         ({"national_numbers": ("us",)}, "national_numbers"),
-        ({"pseudonyms": "short"}, "8 characters"),
+        ({"pseudonym_key_file": ""}, "secret key"),
         ({"max_rate": 0.0}, "max_rate"),
         ({"min_replacements": 0}, "min_replacements"),
     ],
