@@ -8,7 +8,8 @@ from data_pipeline.pii.text import WORD, Text, class_of
 
 _MONTH = (
     rb"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|m\xc3\xa4r|mai|okt|dez|ene|abr|ago|dic|"
-    rb"f\xc3\xa9v|avr|juin|juil|ao\xc3\xbb|d\xc3\xa9c|gen|mag|giu|lug|set|ott)(?:[a-z]|\xc3.){0,7}\.?"
+    rb"f\xc3\xa9v|avr|juin|juil|ao\xc3\xbb|d\xc3\xa9c|gen|mag|giu|lug|set|ott)"
+    rb"(?:[a-z]|\xc3.){0,7}\.?"
 )
 _DATE = re.compile(
     rb"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/. ]\d{1,2}[-/. ](?:19|20)?\d\d"

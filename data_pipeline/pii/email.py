@@ -22,7 +22,7 @@ _DOMAIN = re.compile(
     rb"(?:" + _LABEL + rb"\.){1,8}(xn--[A-Za-z0-9-]{2,59}|(?:[A-Za-z]|" + _LETTER + rb"){2,24})"
     rb"(?![A-Za-z0-9_(]|-[A-Za-z0-9])"
 )
-_LOCAL_END = class_of(_LOCAL.replace(b"A-Za-z0-9", b"") + b")]") | ALNUM | class_of(range(128, 192))  # pyright: ignore[reportArgumentType]
+_LOCAL_END = class_of(b"!#$%&'*+/=?^_`{|}~-)]") | ALNUM | class_of(bytes(range(128, 192)))
 _DOMAIN_START = ALNUM | class_of(bytes(range(0xC3, 0xD5)))
 _LONGEST = 64
 # Pictures for two pixels a point and modules of a package, not hosts: logo@2x.png

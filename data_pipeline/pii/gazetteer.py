@@ -19,29 +19,31 @@ _MULTIPLIER = np.uint64(0x100000001B3)  # FNV-1a's
 _SHORTEST = 3  # bytes; two letters are a syllable more often than a name
 # Names that are words, places or times more often.
 _WORDS = """
-    Will Mark Grant Rose Grace Hope Faith Joy Art Bill Drew Rich Summer Autumn April May June August
-    Dawn Christian Chase Hunter Dean Major Earl Duke Prince Princess King Queen Page Penny Ruby Amber
-    Crystal Jade Sky Star Young Long Short White Black Brown Green Gray Grey Hill Wood Stone Field
-    Church Park Lake River Forest Rivers Woods Fields Banks Day Night Love Price Best Good Noble
-    Paris London Florence Victoria Virginia Georgia Carolina Dakota Montana Austin Dallas Houston
-    Jordan Israel India China Asia America Chelsea Brooklyn Madison Lincoln Jackson Washington Sydney
-    Roman German English French Irish Scott Norman Guy Sir Miss Lord Lady Saint San Santa Angel Bishop
-    Baker Cook Smith Miller Carter Mason Cooper Porter Walker Archer Judge Marshall Ford Case Cross
-    Power Powers Rich Strong Small Little Moon Sun Sunny Winter Spring Snow Frost Storm Rain Ray Rusty
-    Sandy Rocky Cliff Glen Dale Heath Basil Rosemary Olive Ginger Cherry Berry Ivy Violet Lily Iris
-    Daisy Poppy Heather Holly Hazel Myrtle Pearl Opal Coral Gold Silver Chance Trinity Genesis Justice
-    Destiny Harmony Melody Serenity Liberty Charity Honor Patience Mercy Royal Major General Colonel
-    Captain Son Sonny Buddy Junior Doll Man Mann Many Much More Most Can See Say Said Song Sing Lo So
-    Ho Ha No Yes Do Go Come Bring Take Let Put Ask Tell The This That These Those There Then When Where
-    What Who Why How And But For Not You Your His Her She They Them Our Are Was Has Had Have Been From
-    With Into Over Under Upon After Before While Since Until All Any Some Each Every One Two Three
-    Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March July September
-    October November December North South East West State States Union City Street Road Avenue House
-    France Germany Italy Spain Poland Sweden Norway Denmark Finland Phoenix Orange Memphis American
-    Congress Senate President Christ Jesus God Heaven Chapter Part Book Page Section Act Scene Ever
-    Dear Dean Bell Beach Camp Campus Case Field Flower Fox Wolf Bear Lamb Bird Fish Swan Martin Robin
-    Ash Oak Reed Reese Rice Rose Sage Lane Mall Man Max Van Von Den Der Del Las Los Dos Mai Ana Ai An
-"""  # noqa: E501
+    Will Mark Grant Rose Grace Hope Faith Joy Art Bill Drew Rich Summer Autumn April May June
+    August Dawn Christian Chase Hunter Dean Major Earl Duke Prince Princess King Queen Page
+    Penny Ruby Amber Crystal Jade Sky Star Young Long Short White Black Brown Green Gray Grey
+    Hill Wood Stone Field Church Park Lake River Forest Rivers Woods Fields Banks Day Night Love
+    Price Best Good Noble Paris London Florence Victoria Virginia Georgia Carolina Dakota
+    Montana Austin Dallas Houston Jordan Israel India China Asia America Chelsea Brooklyn
+    Madison Lincoln Jackson Washington Sydney Roman German English French Irish Scott Norman Guy
+    Sir Miss Lord Lady Saint San Santa Angel Bishop Baker Cook Smith Miller Carter Mason Cooper
+    Porter Walker Archer Judge Marshall Ford Case Cross Power Powers Strong Small Little Moon
+    Sun Sunny Winter Spring Snow Frost Storm Rain Ray Rusty Sandy Rocky Cliff Glen Dale Heath
+    Basil Rosemary Olive Ginger Cherry Berry Ivy Violet Lily Iris Daisy Poppy Heather Holly
+    Hazel Myrtle Pearl Opal Coral Gold Silver Chance Trinity Genesis Justice Destiny Harmony
+    Melody Serenity Liberty Charity Honor Patience Mercy Royal General Colonel Captain Son Sonny
+    Buddy Junior Doll Man Mann Many Much More Most Can See Say Said Song Sing Lo So Ho Ha No Yes
+    Do Go Come Bring Take Let Put Ask Tell The This That These Those There Then When Where What
+    Who Why How And But For Not You Your His Her She They Them Our Are Was Has Had Have Been
+    From With Into Over Under Upon After Before While Since Until All Any Some Each Every One
+    Two Three Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March
+    July September October November December North South East West State States Union City
+    Street Road Avenue House France Germany Italy Spain Poland Sweden Norway Denmark Finland
+    Phoenix Orange Memphis American Congress Senate President Christ Jesus God Heaven Chapter
+    Part Book Section Act Scene Ever Dear Bell Beach Camp Campus Flower Fox Wolf Bear Lamb Bird
+    Fish Swan Martin Robin Ash Oak Reed Reese Rice Sage Lane Mall Max Van Von Den Der Del Las
+    Los Dos Mai Ana Ai An
+"""
 
 
 def list_files() -> tuple[str, ...]:
