@@ -45,7 +45,7 @@ class Rows:
         log2 = max(int(len(keys) * 2).bit_length(), 4)
         self._shift = np.uint64(64 - log2)
         home = ((keys * _FACTOR) >> self._shift).astype(np.int64)
-        order = np.argsort(home, kind="stable")
+        order = np.argsort(home)
         # In the order of their homes, each takes the first free place at or behind its own.
         place = np.arange(len(keys))
         place += np.maximum.accumulate(home[order] - place)

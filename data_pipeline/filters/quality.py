@@ -49,7 +49,8 @@ _CLASSES = np.full(256, _MARK, np.uint8)
 _CLASSES[list(b" \t\n\r\v\f")] = _SPACE
 _CLASSES[[ord(c) for c in string.ascii_letters + string.digits + "_"]] = _LETTER
 _CLASSES[128:] = _LETTER
-_PORTION = 10**6  # bytes looked at together
+_PORTION = 10**6  # bytes (of a long text: characters) looked at together
+_LONG = 4 * 10**6  # bytes
 _NEXT = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -151,18 +152,31 @@ class Classifier:
     def probabilities(self, texts: pa.Array) -> np.ndarray:
         """float64 [N] of large_string [N]: that a text is of the positives' kind.
 
-        It depends on the text alone, to the last bit, not on its batch.
+        It depends on the text alone, to the last bit, not on its batch. Of a text above _LONG
+        bytes, portions are looked at one by one, and no n-gram that reaches from one to the next.
         """
-        log2_buckets = len(self.weights).bit_length() - 1
-        found = []
+        sizes = pc.binary_length(texts).to_numpy(zero_copy_only=False)
+        totals, counts = np.zeros((2, len(texts)), np.int64)
+        for row in np.flatnonzero(sizes > _LONG).tolist():
+            text = texts[row].as_py()
+            for start in range(0, len(text), _PORTION):
+                some = self._sums(pa.array([text[start : start + _PORTION]], pa.large_string()))
+                totals[row] += some[0][0]
+                counts[row] += some[1][0]
+        rows = np.flatnonzero(sizes <= _LONG)
+        texts = texts.take(pa.array(rows))
         for start, end in portions(texts, _PORTION):
-            portion = texts.slice(start, end - start)
-            ids, bounds = ngram_ids(portion, self.max_ngram, log2_buckets)
-            total = np.zeros(len(ids) + 1, np.int64)
-            np.cumsum(self.weights[ids], out=total[1:])
-            found.append((total[bounds[1:]] - total[bounds[:-1]]) / np.maximum(np.diff(bounds), 1))
-        logits = self.bias + self.unit * np.concatenate([np.zeros(0), *found])
+            here = rows[start:end]
+            totals[here], counts[here] = self._sums(texts.slice(start, end - start))
+        logits = self.bias + self.unit * (totals / np.maximum(counts, 1))
         return 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
+
+    def _sums(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [N]: of the weights of each text's n-grams, and how many these are."""
+        ids, bounds = ngram_ids(texts, self.max_ngram, len(self.weights).bit_length() - 1)
+        total = np.zeros(len(ids) + 1, np.int64)
+        np.cumsum(self.weights[ids], out=total[1:])
+        return np.diff(total[bounds]), np.diff(bounds)
 
 
 def ngram_ids(texts: pa.Array, max_ngram: int, log2_buckets: int) -> tuple[np.ndarray, np.ndarray]:

@@ -147,6 +147,19 @@ def test_judging_does_not_depend_on_the_batch_and_survives_pickling(model: str):
     assert len(stage.judge(batch_of([])).measures["quality"]) == 0
 
 
+def test_a_long_text_is_judged_like_a_short_one_of_its_kind(
+    content: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    model, text = Classifier.from_bytes(content), sentences(BAD, 8, 1)[0] + " "
+    short = model.probabilities(large([text * 30]))
+    monkeypatch.setattr(quality, "_LONG", 1000)
+    monkeypatch.setattr(quality, "_PORTION", len(text) * 3)
+    texts = large(["first", text * 30, "last", text * 30])
+    found = model.probabilities(texts)
+    assert found[1] == found[3] == pytest.approx(short[0], abs=0.01)
+    assert found[[0, 2]].tolist() == model.probabilities(large(["first", "last"])).tolist()
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -221,6 +234,27 @@ def test_command_trains_a_model_that_the_stage_takes(tmp_path: Path, capsys):
     assert re.search(r"0\.5 .*100\.0%.* 0\.0%", told)
     judged = Quality(QualityConfig(model=str(output))).judge(batch_of(sentences(BAD, 9, 3)))
     assert judged.verdicts.reason.tolist() == ["low_quality"] * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--positives=one.txt", "--output=m"], "all needed"),
+        (["--positives=none", "--negatives=one.txt", "--output=m"], "--positives=none: .*no such"),
+        (["--positives=one.txt", "--negatives=one.txt", "--output=m"], "--positives: 1 different"),
+        (["--max_megabytes=0", "--positives=a", "--negatives=a", "--output=m"], "must be > 0"),
+        (["--threshold=1"], "threshold"),
+    ],
+)
+def test_command_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+):
+    (tmp_path / "one.txt").write_text("A text of one sentence only.\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("positives", "negatives", "output", "max_megabytes"):
+        quality._FLAGS[name].unparse()
+    with pytest.raises(UserError, match=said):
+        quality.main(["quality", *arguments])
 
 
 def test_a_sample_of_texts_does_not_depend_on_files(tmp_path: Path):
