@@ -35,7 +35,8 @@ CODES = {
 # Latin letters that stand for Cyrillic ones in words that are Cyrillic otherwise: old scans and
 # keyboards are full of them, and the models take such words for another language.
 _LOOKALIKES = str.maketrans("ABCEHKMOPTXaceopxyijs", "АВСЕНКМОРТХасеорхуіјѕ")  # noqa: RUF001
-_CYRILLIC = re.compile(r"\w*[\u0400-\u04ff]\w*")
+# From a word's start and without going back: unbroken letters (base64, Chinese) take linear time.
+_CYRILLIC = re.compile(r"(?<!\w)[^\W\u0400-\u04ff]*+[\u0400-\u04ff]\w*")
 # What CLD2 refuses as text: it raises on these.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -94,10 +95,9 @@ class Language:
         if config.keep:
             others = prose & ~np.isin(codes.astype(str), config.keep)
             verdicts.drop("other_language", others, confidences)
-        return Judged(
-            verdicts,
-            notes={"language": codes, "confidence": np.where(prose, confidences.round(2), None)},
-        )
+        noted = np.full(num, None, object)
+        noted[rows] = confidences[rows].round(2)
+        return Judged(verdicts, notes={"language": codes, "confidence": noted})
 
 
 def identify(text: str) -> tuple[str, float]:
@@ -126,7 +126,7 @@ def _by_bayes(text: str) -> tuple[str, float]:
 
     (first, best), (_, second), *_ = langid.rank(text)
     lead = float(best - second) / len(text.encode())
-    code = CODES.get(first, first)
+    code = CODES.get(str(first), str(first))
     return (code, 0.0) if code == UNKNOWN else (code, lead / (lead + EVEN_LEAD))
 
 
@@ -142,5 +142,5 @@ def languages() -> frozenset[str]:
     langid.classify("")  # it loads its model at the first call
     names = set(pycld2.DETECTED_LANGUAGES)
     cld2 = {code for name, code in pycld2.LANGUAGES if name in names}
-    found = {CODES.get(code, code) for code in cld2 | set(langid.IDENTIFIER.labels)}
+    found = {CODES.get(code, code) for code in cld2 | set(map(str, langid.IDENTIFIER.labels))}
     return frozenset(found) - {UNKNOWN}

@@ -3,6 +3,9 @@
 Expects langid/udhr.jsonl.gz, {"language": an English name, "text"}, the Declaration of Human Rights
 as nltk has it, and langid/lingua_dev.jsonl.gz, {"language": ISO 639-1, "text"}, sentences of the
 lingua project's test data.
+
+The constants of data_pipeline.language were chosen with these documents in view: the share that is
+right of them is no estimate for other documents. The sentences say more of those.
 """
 
 import gzip

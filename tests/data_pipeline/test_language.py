@@ -1,5 +1,6 @@
 """The language: what is said of known, unknown and hostile texts."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,14 @@ def test_control_characters_and_latin_lookalikes_change_nothing():
     assert identify("\x01\x9f" + TEXTS["de"] + "\x00\ufdd0")[0] == "de"
     mixed = TEXTS["ru"].translate(str.maketrans("асеорху", "aceopxy"))  # noqa: RUF001
     assert mixed != TEXTS["ru"] and identify(mixed)[0] == "ru"
+
+
+@pytest.mark.parametrize("letters", ["ab", "委員", "กข", "жб"])
+def test_unbroken_letters_take_linear_time(letters):
+    identify(letters)  # the models load
+    start = time.process_time()
+    identify(letters * 10_000)
+    assert time.process_time() - start < 1  # 8 s where each letter looks at all that follow
 
 
 def judge(config, texts, kinds=None):
