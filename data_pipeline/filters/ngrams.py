@@ -32,7 +32,7 @@ UNIT = 2.0**-20  # bits; probabilities are kept in it as integers, so that sums 
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _EMPTY = np.uint64(2**64 - 1)
 _UNIFORM = round(8 / UNIT)  # of a byte of 256
-_BLOCK = 2**15  # bytes looked up together: what is computed of them stays in a core's cache
+_BLOCK = 2**17  # bytes looked up together
 _CHUNK = 4 * 10**6  # bytes counted together
 _ALWAYS_KEPT = 2  # n-grams of so many bytes are kept however rare
 
@@ -42,7 +42,7 @@ class Rows:
 
     def __init__(self, keys: np.ndarray, values: np.ndarray):
         """keys: uint64 [K], distinct, below 2^63. values: int32 [K]."""
-        log2 = max(int(len(keys) * 2).bit_length(), 4)
+        log2 = max((3 * len(keys)).bit_length(), 4)  # a sixth to a third of it is taken
         self._shift = np.uint64(64 - log2)
         home = ((keys * _FACTOR) >> self._shift).astype(np.int64)
         order = np.argsort(home)
@@ -131,15 +131,25 @@ class Ngrams:
         """int64 [Q]: -log2 p of the last byte of each window behind the others, in UNIT."""
         total = np.zeros(len(windows), np.int64)
         rest = np.arange(len(windows))
+        longest = np.zeros(len(windows), np.int8)
         for n in range(self.order, 0, -1):
-            keys = key_of(windows, n)
-            found, costs = self._gram_rows.find(keys)
-            total[rest[found]] += costs[found]
-            rest, keys, windows = rest[~found], keys[~found], windows[~found]
+            found, costs = self._gram_rows.find(key_of(windows[rest], n))
+            total[rest[found]] = costs[found]
+            longest[rest[found]] = n
+            rest = rest[~found]
             if not len(rest):
-                return total
-            total[rest] += self._context_rows.find(context_of(keys, n))[1]
-        total[rest] += _UNIFORM
+                break
+        total[rest] = _UNIFORM
+        # Each context that is longer than the n-gram gives its backoff. Where one is unknown, so is
+        # every longer one, for their n-grams would be known to the shorter one too.
+        rest = np.zeros(0, np.int64)
+        for n in range(1, self.order + 1):
+            rest = np.concatenate([rest, np.flatnonzero(longest == n - 1)])
+            if len(rest):
+                keys = context_of(key_of(windows[rest], n), n)
+                found, costs = self._context_rows.find(keys)
+                total[rest] += costs
+                rest = rest[found]
         return total
 
 

@@ -78,7 +78,7 @@ class PerplexityConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PerplexityTraining:
-    """order: bytes of the longest n-gram. max_grams: kept; 2^20 of them are 12 MB in memory."""
+    """order: bytes of the longest n-gram. max_grams: kept; each takes up to 100 bytes in memory."""
 
     order: int = 6
     max_grams: int = 2**21
