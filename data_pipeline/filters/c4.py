@@ -196,6 +196,8 @@ def _with_long_word(f: Features, most: int) -> np.ndarray:
 def _lines_with(lower: bytes, starts: np.ndarray, ends: np.ndarray, phrase: bytes) -> np.ndarray:
     """bool [L]: lines that hold the phrase."""
     positions, at = [], lower.find(phrase)
+    if len(phrase) == 1 and at >= 0:
+        positions, at = np.flatnonzero(np.frombuffer(lower, np.uint8) == phrase[0]).tolist(), -1
     while at >= 0:
         positions.append(at)
         at = lower.find(phrase, at + 1)

@@ -7,6 +7,7 @@ lang/en/tokenizer_exceptions.py, MIT licence); of no further use than that words
 # ruff: noqa: RUF001  (both apostrophes are meant)
 
 import functools
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,9 @@ from data_pipeline.filters.joined import mix
 _LOW = r"a-zß-öø-ÿāăąćĉċčďđēĕėęěĝğġģĥħĩīĭįıĵķĺļľłńņňŋōŏőœŕŗřśŝşšţťŧũūŭůűųŵŷźżžα-ωа-яё"
 # A host with a top-level domain, perhaps with a scheme, a user, a port, a path; or an IPv4 address
 # that is not private (URL_PATTERN of spaCy).
-URL = (
-    r"(?:(?:[\w\+\-\.]{2,})://)?(?:\S+(?::\S*)?@)?(?:"
+_SCHEME, _USER = r"(?:(?:[\w\+\-\.]{2,})://)?", r"(?:\S+(?::\S*)?@)?"
+_HOST = (
+    r"(?:"
     r"(?!(?:10|127)(?:\.\d{1,3}){3})(?!(?:169\.254|192\.168)(?:\.\d{1,3}){2})"
     r"(?!172\.(?:1[6-9]|2\d|3[0-1])(?:\.\d{1,3}){2})"
     r"(?:[1-9]\d?|1\d\d|2[01]\d|22[0-3])(?:\.(?:1?\d{1,2}|2[0-4]\d|25[0-5])){2}"
@@ -25,6 +27,9 @@ URL = (
     r"(?:(?:[A-Za-z0-9\u00a1-\uffff][A-Za-z0-9\u00a1-\uffff_-]{0,62})?"
     rf"[A-Za-z0-9\u00a1-\uffff]\.)+(?:[{_LOW}]{{2,63}}))(?::\d{{2,5}})?(?:[/?#]\S*)?$"
 )
+_URL, _URL_WITH_USER = re.compile(_SCHEME + _HOST), re.compile(_SCHEME + _USER + _HOST)
+# A longer one with "@" in it is taken for no URL: time would grow with the square of its length.
+_LONGEST_WITH_USER, _LONGEST = 256, 20_000
 _UNITS = r"""
     km m dm cm mm ha nm yd in ft kg g mg t lb oz kmh mph hPa Pa mbar mb MB kb KB gb GB tb TB T G M
     K
@@ -101,6 +106,13 @@ class Tables:
     around_mark: Table
     pairs: Table
     triples: Table
+
+
+def is_url(text: str) -> bool:
+    """Whether spaCy takes a text without spaces for a URL or an e-mail address."""
+    if "@" in text:
+        return len(text) <= _LONGEST_WITH_USER and bool(_URL_WITH_USER.match(text))
+    return len(text) <= _LONGEST and bool(_URL.match(text))
 
 
 def hash_of(text: str) -> int:

@@ -109,17 +109,18 @@ class Features:
             wide = np.isin(codes, [0x85, 0x2028, 0x2029])
             odd = np.concatenate([odd, leads[wide]])
             sizes = np.concatenate([sizes, np.where(codes[wide] == 0x85, 2, 3)])
-        if not len(odd):
-            lines = self.rows
-        else:
-            newlines = self.rows.starts - 1
-            newlines = np.setdiff1d(np.append(newlines, len(data) - 1), odd[sizes == 2] + 1)
-            # "\r\n" at the very end of a text reaches the newline between two texts.
-            outside = np.isin(odd + 1, joined.ends) & (data[odd] == 13)
-            sizes[outside] = 1
-            newlines = np.union1d(newlines, odd[outside] + 1)
+        is_end = np.zeros(len(data), bool)
+        is_end[joined.ends] = True
+        # A "\r" at the very end of a text has the newline between two texts behind it.
+        sizes[(sizes == 2) & is_end[np.minimum(odd + 1, len(data) - 1)]] = 1
+        lines = self.rows
+        if len(odd):
+            is_second = np.zeros(len(data), bool)
+            is_second[odd[(sizes == 2) & (data[odd] == 13)] + 1] = True
+            newlines = np.append(lines.starts - 1, len(data) - 1)
+            newlines = newlines[~is_second[newlines]]
             breaks = np.concatenate([newlines, odd])
-            order = np.argsort(breaks)
+            order = np.argsort(breaks, kind="stable")
             breaks = breaks[order]
             width = np.concatenate([np.ones(len(newlines), np.int64), sizes])[order]
             starts, ends = breaks[:-1] + width[:-1], breaks[1:]
@@ -131,7 +132,7 @@ class Features:
                 np.searchsorted(chunks, starts),
                 np.searchsorted(chunks, ends),
             )
-        empty_last = (lines.starts == lines.ends) & np.isin(lines.ends, joined.ends)
+        empty_last = (lines.starts == lines.ends) & is_end[lines.ends]
         return lines.only(np.flatnonzero(~empty_last)) if empty_last.any() else lines
 
     @functools.cached_property

@@ -108,7 +108,7 @@ def _judge_ngrams(f: Features, rules: GopherRepetition, length: np.ndarray, out:
                 closer = some.covered(n) > bound * length[near]
                 near, some = near[closer], some.only(np.flatnonzero(closer))
             rate = np.zeros(f.num_documents)
-            rate[kept[near]] = some.skipped_duplicates(n) / length[near]
+            rate[kept[near]] = some.skipped_duplicates(n, bound * length[near]) / length[near]
             above(out, f"repeated_{n}_grams", rate, bound)
 
 

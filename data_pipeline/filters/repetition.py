@@ -11,6 +11,7 @@ import numpy as np
 
 from data_pipeline.filters.joined import Joined, mix
 
+_BLOCK, _LONG = 1 << 16, 1 << 18
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -109,9 +110,18 @@ class Sequences:
             longest[some] = np.maximum.reduceat(length, self.bounds[some]) + n - 1
         return longest
 
-    @functools.cache  # noqa: B019  (lives as long as its batch)
+    @functools.cached_property
+    def _highest_counts(self) -> dict[int, np.ndarray]:
+        return {}
+
     def _highest_count(self, n: int) -> np.ndarray:
-        """int64 [N]: how often the most frequent n-gram of each document occurs, at most.
+        """int64 [N]: how often the most frequent n-gram of each document occurs, at most."""
+        if n not in self._highest_counts:
+            self._highest_counts[n] = self._count_highest(n)
+        return self._highest_counts[n]
+
+    def _count_highest(self, n: int) -> np.ndarray:
+        """As `_highest_count`.
 
         Of 32 bits those that the document's number leaves are of the hash: half the time of 64, and
         two n-grams that are taken for one only make the count greater.
@@ -147,25 +157,36 @@ class Sequences:
         words, counts = words[by_place], counts[by_place]
         return self.documents[words], counts, self._ends[words + n] - self._ends[words], words
 
-    def skipped_duplicates(self, n: int) -> np.ndarray:
+    def skipped_duplicates(self, n: int, limits: np.ndarray | None = None) -> np.ndarray:
         """Characters of n-grams seen before, read from the left, none overlapping: int64 [N].
 
-        A repeated n-gram is skipped as a whole: datatrove's find_all_duplicate.
+        A repeated n-gram is skipped as a whole: datatrove's find_all_duplicate. Of a document of
+        more than 262,144 words it reads no further than its limit [N] wants to be exceeded.
         """
         totals = np.zeros(self.num_documents, np.int64)
         hashes = self._ngrams(n)
         for d in range(self.num_documents):
             start, end = int(self.bounds[d]), int(self.bounds[d + 1]) - n + 1
-            own, seen, place, total = hashes[start : max(end, start)].tolist(), set(), 0, 0
-            while place < len(own):
-                if own[place] in seen:
-                    total += int(self._ends[start + place + n] - self._ends[start + place])
-                    place += n
-                else:
-                    seen.add(own[place])
-                    place += 1
-            totals[d] = total
+            stop = np.inf if limits is None or end - start < _LONG else limits[d]
+            seen: set[int] = set()
+            place = start
+            while place < end and totals[d] <= stop:
+                block = hashes[place : min(place + _BLOCK, end)].tolist()
+                place += self._read(block, place, n, seen, totals[d : d + 1])
         return totals
+
+    def _read(self, block: list[int], start: int, n: int, seen: set[int], total: np.ndarray) -> int:
+        """Reads n-grams from `start` on; adds to seen and to total; how far it came."""
+        place, found = 0, 0
+        while place < len(block):
+            if block[place] in seen:
+                found += int(self._ends[start + place + n] - self._ends[start + place])
+                place += n
+            else:
+                seen.add(block[place])
+                place += 1
+        total += found
+        return place
 
 
 def sums(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ spaCy itself. Letters as in joined.py; M marks: characters that may split a word
 """
 
 import functools
-import re
 
 import numpy as np
 
@@ -36,7 +35,6 @@ _SIGNS, _RELATIONS = np.zeros((2, 256), bool)
 _SIGNS[list(b"+-*^")] = True
 _RELATIONS[list(b":<>=/")] = True
 _APOSTROPHE = 0x2019  # the curly one
-_URL = re.compile(exceptions.URL)
 
 
 class Words:
@@ -267,7 +265,7 @@ class _Marks:
                 end = int(peeled[0])
             core = data[start:end].tobytes()
             if core not in known:
-                known[core] = len(core) < 4096 and bool(_URL.match(core.decode("utf-8", "replace")))
+                known[core] = exceptions.is_url(core.decode("utf-8", "replace"))
             if known[core]:
                 urls.append(c)
         return index[np.isin(chunk, urls)]
