@@ -28,6 +28,7 @@ import daft
 import pyarrow as pa
 from daft import DataFrame, DataType, Expression, Series, col, lit
 from daft.exceptions import DaftCoreException, DaftTransientError
+from daft.expressions import ExpressionsProjection
 from daft.recordbatch import MicroPartition
 
 from nanojaxlm.errors import RetryableError, UserError
@@ -46,14 +47,17 @@ __all__ = [
     "lit",
 ]
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def evaluate(table: pa.RecordBatch | pa.Table, *expressions: Expression) -> pa.Table:
     """A table of the expressions' values, a column each, computed by Daft in this thread."""
     if isinstance(table, pa.RecordBatch):
         table = pa.Table.from_batches([table])
-    found = MicroPartition.from_arrow(table).eval_expression_list(list(expressions))
+    found = MicroPartition.from_arrow(table).eval_expression_list(
+        ExpressionsProjection(list(expressions))
+    )
     return found.to_arrow()
 
 

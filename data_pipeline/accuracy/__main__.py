@@ -3,9 +3,9 @@
     python -m data_pipeline.accuracy --data=DIR
     python -m data_pipeline.accuracy --data=DIR --only=pii
 
-DIR holds the marked data, which is not part of this project: html/ (the article-extraction-benchmark
-of Scrapinghub), langid/, neardup/, pii/ (presidio-research). What each part must look like is said in
-the module of its name. Exit codes: 0 done, 2 a mistake in the command.
+DIR holds the marked data, which is not part of this project: html/ (Scrapinghub's
+article-extraction-benchmark), langid/, neardup/, pii/ (presidio-research). What each must look like
+is said in the module of its name. Exit codes: 0 done, 2 a mistake in the command.
 """
 
 import importlib

@@ -18,6 +18,7 @@ from data_pipeline import curate as curate_module
 from data_pipeline import execute, mix, tokenize
 from data_pipeline.config import CurationConfig
 from data_pipeline.curate import Execution, curate
+from data_pipeline.dedup.minhash import MinHashConfig
 from data_pipeline.execute import Runner
 from data_pipeline.tokenize import TokenizerConfig
 from nanojaxlm import typed_config
@@ -215,7 +216,7 @@ def test_a_changed_threshold_runs_again_what_follows_and_nothing_else(
         lambda stage, *rest: (judged.append(stage.name), original(stage, *rest))[1],
     )
     monkeypatch.setattr(execute, "read_task", None)
-    near = dataclasses.replace(CONFIG.near_dedup, num_bands=CONFIG.near_dedup.num_bands + 1)
+    near = MinHashConfig(num_bands=15)
     curate(dataclasses.replace(CONFIG, near_dedup=near), [str(corpus)], output, overwrite=True)
     assert set(judged) == {"near_dedup"}
     names = {path.name.split("-")[0] for path in (output / "stages").iterdir()}

@@ -111,8 +111,11 @@ def test_the_default_input_is_this_pythons_own_text():
 
 @pytest.fixture
 def server(tree):
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tree))
-    handler.log_message = lambda *_: None
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *_: object) -> None:
+            pass
+
+    handler = partial(Quiet, directory=str(tree))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

@@ -88,6 +88,6 @@ def test_datatrove_is_asked_for_the_same_work(tmp_path, make_prose):
         return [json.loads(line)["text"] for file in files for line in file.open()]
 
     assert "too short" not in left("filtered")
-    assert len(left("deduplicated")) == len(texts) - 1
+    assert len(left("deduplicated")) == len(texts) - 2
     assert len(left("scrubbed")) == len(texts)
     assert not any("ann@example.com" in text for text in left("scrubbed"))
