@@ -1,6 +1,8 @@
 """The bounds of the heuristic rules, each with its source; None leaves a rule out.
 
-"datatrove" is release 0.10.1, whose defaults the published sets have; a test compares decisions.
+"datatrove" is release 0.10.1, whose defaults the published sets have; a test compares decisions. No
+installed code confirms the numbers of RefinedWeb and of StarCoder2: they are as the papers give
+them.
 """
 
 from dataclasses import dataclass, field
@@ -93,7 +95,6 @@ class FineWebQuality:
     min_ended_line_rate: float | None = 0.12  # lines that end with what ends a sentence
     max_short_line_rate: float | None = 0.67
     short_line: int = 30  # characters; a line of just as many is short
-    # The paper says 0.1; datatrove, with which FineWeb was made, has 0.01.
     max_repeated_line_character_rate: float | None = 0.01
     max_newline_word_ratio: float | None = 0.3  # in datatrove, not in the paper
 
@@ -156,8 +157,7 @@ class RefinedWebLines:
 class ProseRules:
     """Our bounds for prose, after Gopher and FineWeb but on words as spaces part them.
 
-    Rates are fractions of the characters that are no space, of lines or of words. That 10 % of a
-    text are blanks in a table of contents does not make it less repetitive.
+    Rates are fractions of the characters that are no space, of lines or of words.
     """
 
     min_words: int | None = 50  # Gopher, and so on to min_stop_words
@@ -221,8 +221,7 @@ class HeuristicConfig:
     code: CodeRules | None = field(default_factory=CodeRules)
     # Of prose where its own set is on, and of code: digits of the characters that are no space.
     max_digit_rate: float | None = 0.15  # ours: a table of numbers
-    # Characters in base64, hex or escapes. StarCoder2 drops above 0.5; ours is stricter, since a
-    # model learns nothing from them.
+    # Characters in base64, hex or escapes: StarCoder2's patterns, but the bound is ours.
     max_encoded_rate: float | None = 0.30
 
     def __post_init__(self):

@@ -222,3 +222,59 @@ def test_the_lists_of_characters_are_datatroves_and_spacys():
         plain = {quote.replace("\\", "") for quote in listed}
         plain = {quote for quote in plain if len(quote) == 1}
         assert {chr(i) for i in range(0x10000) if marks[i] & bit} == plain
+
+
+def test_the_bounds_are_datatroves_defaults():
+    from datatrove.pipeline import filters
+
+    repetition, ours = filters.GopherRepetitionFilter(), GopherRepetition()
+    assert dict(repetition.top_n_grams) == ours.max_top_ngram_rates
+    assert dict(repetition.dup_n_grams) == ours.max_repeated_ngram_rates
+    pairs = {
+        "GopherQualityFilter": (
+            GopherQuality(),
+            {
+                "min_doc_words": "min_words",
+                "max_doc_words": "max_words",
+                "min_avg_word_length": "min_mean_word_length",
+                "max_avg_word_length": "max_mean_word_length",
+                "max_symbol_word_ratio": "max_symbol_word_ratio",
+                "max_bullet_lines_ratio": "max_bullet_line_rate",
+                "max_ellipsis_lines_ratio": "max_ellipsis_line_rate",
+                "max_non_alpha_words_ratio": "min_alphabetic_word_rate",
+                "min_stop_words": "min_stop_words",
+            },
+        ),
+        "GopherRepetitionFilter": (
+            ours,
+            {
+                "dup_line_frac": "max_repeated_line_rate",
+                "dup_para_frac": "max_repeated_paragraph_rate",
+                "dup_line_char_frac": "max_repeated_line_character_rate",
+                "dup_para_char_frac": "max_repeated_paragraph_character_rate",
+            },
+        ),
+        "C4QualityFilter": (
+            C4Quality(),
+            {
+                "min_num_sentences": "min_sentences",
+                "min_words_per_line": "min_words_per_line",
+                "max_word_length": "max_word_length",
+            },
+        ),
+        "FineWebQualityFilter": (
+            FineWebQuality(),
+            {
+                "line_punct_thr": "min_ended_line_rate",
+                "short_line_threshold": "max_short_line_rate",
+                "short_line_length": "short_line",
+                "char_duplicates_ratio": "max_repeated_line_character_rate",
+                "new_line_ratio": "max_newline_word_ratio",
+            },
+        ),
+    }
+    for name, (rules, names) in pairs.items():
+        theirs = getattr(filters, name)()
+        for attribute, field in names.items():
+            assert getattr(theirs, attribute) == getattr(rules, field), attribute
+    assert filters.GopherQualityFilter().stop_words == set(GopherQuality().stop_words)
