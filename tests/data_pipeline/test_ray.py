@@ -5,6 +5,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -22,32 +24,38 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def start(folder: Path, *arguments: str) -> None:
+def start(log: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """A node, in a process that stays: to end it ends the node, and no other cluster's."""
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [str(RAY), "start", "--disable-usage-stats", "--object-store-memory=100000000", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = [RAY, "start", "--block", "--disable-usage-stats", "--object-store-memory=100000000"]
+    with open(log, "wb") as output:
+        node = subprocess.Popen(
+            [*command, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
+    deadline = time.monotonic() + 120
+    while b"Ray runtime started" not in log.read_bytes():
+        assert node.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
+    return node
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """host:port of a head that judges nothing and two workers of one core each."""
-    port = free_port()
+    port, logs = free_port(), tmp_path_factory.mktemp("ray")
     # The path of Ray's sockets may have 107 characters: pytest's folders are too deep.
-    folder = Path(f"/tmp/ray-of-tests-{os.getpid()}")
-    head = [f"--temp-dir={folder}", "--head", f"--port={port}", "--num-cpus=0"]
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    head = (f"--temp-dir={folder}", "--head", f"--port={port}", "--num-cpus=0")
+    nodes: list[subprocess.Popen[bytes]] = []
     try:
-        start(folder, *head, "--include-dashboard=false")
-        for _ in range(2):
-            start(folder, f"--address=127.0.0.1:{port}", "--num-cpus=1")
+        nodes.append(start(logs / "head", *head, "--include-dashboard=false"))
+        for name in ("one", "two"):
+            nodes.append(start(logs / name, f"--address=127.0.0.1:{port}", "--num-cpus=1"))
         yield f"127.0.0.1:{port}"
     finally:
-        subprocess.run([str(RAY), "stop", "--force"], capture_output=True, check=False)
+        for node in reversed(nodes):
+            node.terminate()
+            node.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
