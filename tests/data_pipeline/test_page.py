@@ -56,7 +56,7 @@ def make_report():
         },
         "stages": [stage],
         "lengths": {"44": 90},
-        "kept": dict.fromkeys(SPLITS, {"documents": 45, "bytes": 2000, "tokens": 500}),
+        "kept": {s: {"documents": 45, "bytes": 2000, "tokens": 500} for s in SPLITS},
         "tokenizer": {"vocab_size": 9, "languages": {EVIL: {"bytes_per_token": 3.5}}},
         "versions": {"python": "3"},
         "cores": 2, "workers": 2, "seconds": 9.5,
