@@ -1,13 +1,18 @@
-"""The same work done by datatrove, from files to files, to be compared with in one run."""
+"""The same work done by datatrove, from files to files, to be compared with in one run.
 
-import contextlib
+In a process of its own, which forks its workers: nothing of ours runs beside it there.
+"""
+
 import importlib.util
-import os
+import json
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+SECONDS, OUTPUT = "seconds.json", "output.txt"
 
 
 def installed() -> bool:
@@ -16,13 +21,29 @@ def installed() -> bool:
 
 
 def seconds_by_step(documents: Path, folder: Path, workers: int) -> dict[str, float]:
-    """Seconds of the wall for filters, near_dedup and pii, each from JSON lines to JSON lines.
+    """Seconds of the wall for filter, near_dedup and pii, each from JSON lines to JSON lines.
 
     Args:
         documents: a folder of .jsonl files with id and text.
-        folder: an empty folder to work in.
+        folder: a folder to work in; what datatrove prints goes to output.txt there.
         workers: processes at once; there should be as many files at least.
+
+    Raises:
+        RuntimeError: datatrove failed; the end of what it printed.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "data_pipeline.peer", documents, folder, str(workers)]
+    root = Path(__file__).parents[1]
+    with open(folder / OUTPUT, "wb") as output:
+        done = subprocess.run(
+            command, stdout=output, stderr=subprocess.STDOUT, cwd=root, check=False
+        )
+    if done.returncode:
+        raise RuntimeError(f"datatrove failed: {(folder / OUTPUT).read_text()[-2000:]}")
+    return json.loads((folder / SECONDS).read_text())
+
+
+def _run_all(documents: Path, folder: Path, workers: int) -> dict[str, float]:
     from datatrove.executor import LocalPipelineExecutor
     from datatrove.pipeline import dedup, filters, formatters
     from datatrove.pipeline.dedup.minhash import MinhashConfig
@@ -35,7 +56,11 @@ def seconds_by_step(documents: Path, folder: Path, workers: int) -> dict[str, fl
 
     def run(name: str, pipeline: list[Any], tasks: int = num_files) -> None:
         LocalPipelineExecutor(
-            pipeline, tasks=tasks, workers=workers, logging_dir=str(folder / f"{name}-logs")
+            pipeline,
+            tasks=tasks,
+            workers=workers,
+            logging_dir=str(folder / f"{name}-logs"),
+            start_method="fork",
         ).run()
 
     def read() -> Any:
@@ -66,12 +91,8 @@ def seconds_by_step(documents: Path, folder: Path, workers: int) -> dict[str, fl
         writer = JsonlWriter(str(folder / "scrubbed"), compression=None)
         run("pii", [read(), formatters.PIIFormatter(), writer])
 
-    with _output_to(folder / "output.txt"):
-        return {
-            "filter": _seconds(filter_),
-            "near_dedup": _seconds(near_dedup),
-            "pii": _seconds(pii),
-        }
+    steps = {"filter": filter_, "near_dedup": near_dedup, "pii": pii}
+    return {name: _seconds(work) for name, work in steps.items()}
 
 
 def _seconds(work: Callable[[], None]) -> float:
@@ -80,18 +101,7 @@ def _seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-@contextlib.contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """What this process and its children print goes to a file: datatrove tells of every task."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    saved = [os.dup(1), os.dup(2)]
-    with open(path, "wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            for number, copy in enumerate(saved, 1):
-                os.dup2(copy, number)
-                os.close(copy)
+if __name__ == "__main__":
+    _documents, _folder, _workers = sys.argv[1:]
+    _found = _run_all(Path(_documents), Path(_folder), int(_workers))
+    (Path(_folder) / SECONDS).write_text(json.dumps(_found))
