@@ -59,6 +59,7 @@ from data_pipeline.readers import ReadConfig
 from data_pipeline.stage import Comparison, Stage
 from nanojaxlm import errors
 from nanojaxlm.errors import UserError
+from nanojaxlm.typed_config import parse_command_line
 
 _FLAGS = flags.FlagValues()
 _INPUT = flags.DEFINE_multi_string("input", [], "As of data_pipeline.main.", flag_values=_FLAGS)
@@ -102,14 +103,7 @@ class Timed:
 
 
 def main(argv: Sequence[str]) -> None:
-    if {"--help", "-h"} & set(argv[1:]):
-        print(__doc__)
-        print("\n".join(f"  --{n}: {_FLAGS[n].help}" for n in ("input", "megabytes", "workers")))
-        return
-    try:
-        _FLAGS(list(argv))
-    except flags.Error as error:
-        raise UserError(str(error)) from None
+    parse_command_line(argv, _FLAGS)
     if _MEGABYTES.value <= 0 or _WORKERS.value < 1:
         raise UserError("--megabytes must be > 0, and --workers >= 1")
     console = Console()

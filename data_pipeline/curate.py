@@ -19,7 +19,7 @@ from data_pipeline.encoder import Encoder
 from data_pipeline.engine import DaftCoreException, Tasks
 from data_pipeline.execute import Runner, StageResult
 from data_pipeline.listing import PYTHON, Listing, list_inputs, why
-from data_pipeline.parts import StoredPart, write_json
+from data_pipeline.parts import StoredPart, write_json, write_whole
 from data_pipeline.samples import SAMPLES
 from data_pipeline.stage import Comparison, Stage, file_key, stage_key
 from nanojaxlm import typed_config
@@ -208,9 +208,7 @@ class _Run:
         if not path.is_file():
             start = time.perf_counter()
             encoder = tokenize.make_encoder(mixed.train_texts(), config)
-            partial = path.with_name(path.name + ".partial")
-            partial.write_bytes(encoder.model)
-            partial.replace(path)
+            write_whole(encoder.model, path)
             self.console.print(
                 f"tokenizer: {encoder.vocab_size:,} pieces, in {time.perf_counter() - start:.1f} s",
                 highlight=False,

@@ -49,15 +49,6 @@ READ = SCHEMA.append(pa.field("error", pa.large_string()))
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What a rule says of one document; score is the number that was held against the threshold."""
-
-    keep: bool
-    reason: str
-    score: float
-
-
-@dataclasses.dataclass(frozen=True)
 class Verdicts:
     """Verdicts of a batch of N documents.
 

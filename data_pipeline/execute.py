@@ -41,6 +41,7 @@ from data_pipeline.parts import (
     record_of,
     survivors,
     write_json,
+    write_whole,
 )
 from data_pipeline.readers import ReadConfig, ReadTask
 from data_pipeline.samples import Samples, merge_samples, samples_path
@@ -110,9 +111,7 @@ class Runner:
         """How the files are shared out: as an interrupted run did, whatever its part_bytes."""
         path = folder / PLAN
         if not path.is_file():
-            unfinished = path.with_name(PLAN + ".partial")
-            unfinished.write_bytes(pickle.dumps(readers.plan(files, self.part_bytes, config)))
-            unfinished.replace(path)
+            write_whole(pickle.dumps(readers.plan(files, self.part_bytes, config)), path)
         return pickle.loads(path.read_bytes())
 
     def run_stage(

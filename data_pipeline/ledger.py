@@ -51,7 +51,8 @@ def write(
     """
     work.mkdir(parents=True, exist_ok=True)
     tokenized = folders.get(store.STAGE)
-    written = tasks.map(partial(_accounts, tokenized, work), list(parts))
+    dropped = {} if tokenized is None else _dropped_by_tokenizer(tokenized)
+    written = tasks.map(partial(_accounts, dropped, work), list(parts))
     read = parts[0].layers[0].folder
     failed = sorted(read.glob("task-*.failed.parquet"))
     written += tasks.map(partial(_failures, work), failed)
@@ -74,21 +75,25 @@ def write(
         path.unlink()
 
 
-def _accounts(tokenized: Path | None, work: Path, part: StoredPart) -> tuple[Path, int]:
+def _dropped_by_tokenizer(folder: Path) -> dict[str, tuple[str, float]]:
+    """Reason and score by id: few, and known after the shuffle only, so not by part."""
+    table = store.dropped_accounts(folder)
+    columns = (table[name].to_pylist() for name in ("id", "reason", "score"))
+    return {one: (reason, score) for one, reason, score in zip(*columns, strict=True)}
+
+
+def _accounts(
+    dropped: Mapping[str, tuple[str, float]], work: Path, part: StoredPart
+) -> tuple[Path, int]:
     """What became of a part's documents, sorted."""
     accounts = [pa.table(batch).cast(SCHEMA) for batch in part.accounts()]
     table = pa.concat_tables([SCHEMA.empty_table(), *accounts])
-    if tokenized is not None:
-        dropped = store.dropped_accounts(tokenized)
-        reasons = dict(zip(dropped["id"].to_pylist(), dropped["reason"].to_pylist(), strict=True))
-        scores = dict(zip(dropped["id"].to_pylist(), dropped["score"].to_pylist(), strict=True))
-        if reasons:
-            rows = table.to_pylist()
-            for row in rows:
-                if row["stage"] is None and row["id"] in reasons:
-                    row["stage"], row["reason"] = store.STAGE, reasons[row["id"]]
-                    row["score"] = scores[row["id"]]
-            table = pa.Table.from_pylist(rows, SCHEMA)
+    if dropped:
+        rows = table.to_pylist()
+        for row in rows:
+            if row["stage"] is None and row["id"] in dropped:
+                row["stage"], (row["reason"], row["score"]) = store.STAGE, dropped[row["id"]]
+        table = pa.Table.from_pylist(rows, SCHEMA)
     return _sorted(table, work / f"{part.name}.arrow")
 
 

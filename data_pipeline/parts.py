@@ -147,7 +147,7 @@ def rebatch(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     waiting: list[pa.RecordBatch] = []
     num_rows = num_bytes = 0
     for batch in batches:
-        for piece in _cut(batch):
+        for piece in slices(batch):
             size = text_bytes(piece)
             if waiting and (
                 num_rows + len(piece) > BATCH_DOCUMENTS or num_bytes + size > BATCH_BYTES
@@ -164,20 +164,16 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
-def _cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    if not len(batch):
-        return
-    if len(batch) <= BATCH_DOCUMENTS and text_bytes(batch) <= BATCH_BYTES:
-        yield batch
-        return
-    sizes = pc.binary_length(batch["text"]).to_numpy(False)
-    start = total = 0
-    for row, size in enumerate(sizes):
-        if row > start and (total + size > BATCH_BYTES or row - start == BATCH_DOCUMENTS):
-            yield batch.slice(start, row - start)
-            start, total = row, 0
-        total += size
-    yield batch.slice(start)
+def slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch in pieces of BATCH_BYTES of text or BATCH_DOCUMENTS; a larger document is alone."""
+    ends = np.cumsum(pc.binary_length(batch["text"]).to_numpy(zero_copy_only=False))
+    start = 0
+    while start < len(batch):
+        before = ends[start - 1] if start else 0
+        fitting = int(np.searchsorted(ends, before + BATCH_BYTES, side="right"))
+        stop = min(max(fitting, start + 1), start + BATCH_DOCUMENTS)
+        yield batch.slice(start, stop - start)
+        start = stop
 
 
 class PartFile:
@@ -210,11 +206,16 @@ class PartFile:
                 self._writer.close()
 
 
-def write_json(value: Any, path: Path) -> None:
-    """Writes JSON atomically: the file is whole or not there."""
+def write_whole(data: bytes, path: Path) -> None:
+    """Writes a file atomically: it is whole or not there."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.write_bytes(data)
     os.replace(partial, path)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """As `write_whole`, a value as JSON."""
+    write_whole((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode(), path)
 
 
 def record_of(stage: str, notes: Mapping[str, np.ndarray], num_documents: int) -> pa.ListArray:

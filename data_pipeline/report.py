@@ -1,7 +1,6 @@
 """What a curation did: report.json for programs, report.html and a table for people."""
 
 import importlib.metadata
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from rich.table import Table
 
 from data_pipeline.execute import StageResult
 from data_pipeline.page import render
-from data_pipeline.parts import write_json
+from data_pipeline.parts import write_json, write_whole
 
 REPORT, PAGE = "report.json", "report.html"
 PACKAGES = (
@@ -66,10 +65,7 @@ def tokenizer_record(vocab_size: int, stored: dict[str, Any]) -> dict[str, Any]:
 
 def write(report: dict[str, Any], folder: Path) -> None:
     """Writes report.html, then report.json, each whole or not at all."""
-    page = folder / PAGE
-    partial = page.with_name(PAGE + ".partial")
-    partial.write_text(render(report), encoding="utf-8")
-    os.replace(partial, page)
+    write_whole(render(report).encode(), folder / PAGE)
     write_json(report, folder / REPORT)
 
 

@@ -32,6 +32,7 @@ from data_pipeline.parts import write_json
 from data_pipeline.readers import ReadConfig
 from nanojaxlm import errors
 from nanojaxlm.errors import UserError
+from nanojaxlm.typed_config import parse_command_line
 
 CONFIG = "configs/curation/scale.py"
 SEED_BYTES, FILE_BYTES = 20 * 10**6, 100 * 10**6
@@ -50,15 +51,7 @@ _WORKERS = flags.DEFINE_integer("workers", 2, "Processes at work.", flag_values=
 
 
 def main(argv: Sequence[str]) -> None:
-    if {"--help", "-h"} & set(argv[1:]):
-        print(__doc__)
-        names = ("gigabytes", "input", "output", "workers")
-        print("\n".join(f"  --{name}: {_FLAGS[name].help}" for name in names))
-        return
-    try:
-        _FLAGS(list(argv))
-    except flags.Error as error:
-        raise UserError(str(error)) from None
+    parse_command_line(argv, _FLAGS)
     if not _OUTPUT.value:
         raise UserError("--output is missing: name a folder on a disk with room")
     output, console = Path(_OUTPUT.value).resolve(), Console()

@@ -28,14 +28,13 @@ from data_pipeline.document import SCHEMA, Verdicts, text_bytes
 from data_pipeline.encoder import Encoded, Encoder
 from data_pipeline.engine import Tasks
 from data_pipeline.mix import SPLITS, Mixed
-from data_pipeline.parts import PartFile, write_json
+from data_pipeline.parts import PartFile, slices, write_json, write_whole
 from data_pipeline.samples import Samples, merge_samples
 from data_pipeline.stage import Judged
 from nanojaxlm.errors import UserError
 from nanojaxlm.token_store import StoreWriter
 
 TOKENIZER, STAGE = "tokenizer.model", "tokenize"
-GROUP_BYTES, GROUP_DOCUMENTS = 4 * 2**20, 1024  # of text in a row group; a larger one is alone
 TOKENS_AT_ONCE = 2**20
 _COUNTS = ("documents", "bytes", "repeats")
 _ACCOUNTS = pa.schema([("id", pa.large_string()), ("reason", pa.string()), ("score", pa.float64())])
@@ -107,9 +106,7 @@ def write_store(
                         store.write(split, tokens, lengths, num_bytes)
         kept = _collect([counts["kept"] for counts in told], names, folder, output)
         store.finish()
-    partial_model = output / (TOKENIZER + ".partial")
-    partial_model.write_bytes(encoder.model)
-    os.replace(partial_model, output / TOKENIZER)
+    write_whole(encoder.model, output / TOKENIZER)
     languages: dict[str, dict[str, int]] = {}
     for counts in told:
         _add(languages, counts["languages"])
@@ -259,18 +256,9 @@ def languages_of(group: pa.RecordBatch) -> list[str]:
 
 
 def _groups(table: pa.Table) -> Iterator[pa.RecordBatch]:
-    """The rows as batches of at most GROUP_BYTES or GROUP_DOCUMENTS, whatever its chunks are."""
-    if not len(table):
-        return
-    (batch,) = table.combine_chunks().to_batches()
-    ends = np.cumsum(pc.binary_length(batch["text"]).to_numpy(zero_copy_only=False))
-    start = 0
-    while start < len(batch):
-        before = ends[start - 1] if start else 0
-        fits = int(np.searchsorted(ends, before + GROUP_BYTES, side="right"))
-        end = min(max(fits, start + 1), start + GROUP_DOCUMENTS)
-        yield batch.slice(start, end - start)
-        start = end
+    """The rows as the batches of `slices`, whatever its chunks are."""
+    for batch in table.combine_chunks().to_batches():
+        yield from slices(batch)
 
 
 def _save(path: Path, arrays: Mapping[str, Any]) -> None:

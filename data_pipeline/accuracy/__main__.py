@@ -20,6 +20,7 @@ from rich.console import Console
 from data_pipeline import report
 from nanojaxlm import errors
 from nanojaxlm.errors import UserError
+from nanojaxlm.typed_config import parse_command_line
 
 MEASURED = ("extraction", "language", "near_dedup", "pii")
 _FLAGS = flags.FlagValues()
@@ -30,14 +31,7 @@ _ONLY = flags.DEFINE_enum(
 
 
 def main(argv: Sequence[str]) -> None:
-    if {"--help", "-h"} & set(argv[1:]):
-        print(__doc__)
-        print("\n".join(f"  --{name}: {_FLAGS[name].help}" for name in ("data", "only")))
-        return
-    try:
-        _FLAGS(list(argv))
-    except flags.Error as error:
-        raise UserError(str(error)) from None
+    parse_command_line(argv, _FLAGS)
     if not _DATA.value or not Path(_DATA.value).is_dir():
         raise UserError(f"--data={_DATA.value}: name the folder that holds html/, langid/, …")
     console = Console()

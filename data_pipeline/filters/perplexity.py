@@ -35,6 +35,7 @@ from data_pipeline.filters.ngrams import MAX_ORDER, Ngrams, learn
 from data_pipeline.stage import Judged
 from nanojaxlm import errors
 from nanojaxlm.errors import UserError
+from nanojaxlm.typed_config import parse_command_line
 
 KIND = "perplexity, version 1"
 COMMAND = "data_pipeline.filters.perplexity"
@@ -205,15 +206,10 @@ _MEGABYTES = flags.DEFINE_float(
 
 
 def main(argv: Sequence[str]) -> None:
-    if {"--help", "-h"} & set(argv[1:]):
-        print(__doc__)
-        names = ("documents", "output", "order", "max_megabytes")
-        print("\n".join(f"  --{name}: {_FLAGS[name].help}" for name in names))
-        return
+    parse_command_line(argv, _FLAGS)
     try:
-        _FLAGS(list(argv))
         training = PerplexityTraining(order=_ORDER.value)
-    except (flags.Error, ValueError) as error:
+    except ValueError as error:
         raise UserError(str(error)) from None
     if not (_DOCUMENTS.value and _OUTPUT.value):
         raise UserError("--documents and --output are both needed")

@@ -41,6 +41,7 @@ from data_pipeline.filters.ngrams import portions
 from data_pipeline.stage import Judged
 from nanojaxlm import errors
 from nanojaxlm.errors import UserError
+from nanojaxlm.typed_config import parse_command_line
 
 KIND = "quality, version 1"
 COMMAND = "data_pipeline.filters.quality"
@@ -307,15 +308,7 @@ _THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 def main(argv: Sequence[str]) -> None:
-    if {"--help", "-h"} & set(argv[1:]):
-        print(__doc__)
-        names = ("positives", "negatives", "output", "max_megabytes")
-        print("\n".join(f"  --{name}: {_FLAGS[name].help}" for name in names))
-        return
-    try:
-        _FLAGS(list(argv))
-    except flags.Error as error:
-        raise UserError(str(error)) from None
+    parse_command_line(argv, _FLAGS)
     if not (_POSITIVES.value and _NEGATIVES.value and _OUTPUT.value):
         raise UserError("--positives, --negatives and --output are all needed")
     if not _MEGABYTES.value > 0:

@@ -10,15 +10,13 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from data_pipeline.document import CODE, HTML, PROSE, READ, document_id
 from data_pipeline.listing import first_line
+from data_pipeline.parts import BATCH_BYTES, BATCH_DOCUMENTS, slices
 from data_pipeline.readers.config import DROP, KEEP, ReadConfig
 
-BATCH_BYTES, BATCH_ROWS = 4 * 2**20, 1024  # of a batch: whichever is first
 _OVERRIDE = re.compile(b"\xe2\x80[\xad\xae]")  # U+202D, U+202E in UTF-8
 _KINDS = (PROSE, HTML, CODE)
 _TIMESTAMPS = ("timestamp", "date", "created")  # fields; the first that is a date is taken
@@ -194,9 +192,9 @@ def in_batches(records: Iterable[Record | pa.RecordBatch]) -> Iterator[pa.Record
             if rows:
                 yield _batch(rows)
                 rows, num_bytes = [], 0
-            yield from _cut(record)
+            yield from slices(record)
             continue
-        if rows and (num_bytes + len(record.text) > BATCH_BYTES or len(rows) == BATCH_ROWS):
+        if rows and (num_bytes + len(record.text) > BATCH_BYTES or len(rows) == BATCH_DOCUMENTS):
             yield _batch(rows)
             rows, num_bytes = [], 0
         rows.append(record)
@@ -220,15 +218,3 @@ def _batch(rows: list[Record]) -> pa.RecordBatch:
         pa.array([row.error and printable(row.error) for row in rows], pa.large_string()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=READ)
-
-
-def _cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Slices within the bounds of a batch."""
-    ends = np.cumsum(pc.binary_length(batch["text"]).to_numpy(zero_copy_only=False))
-    start = 0
-    while start < len(batch):
-        before = ends[start - 1] if start else 0
-        fitting = int(np.searchsorted(ends, before + BATCH_BYTES, side="right"))
-        stop = min(max(fitting, start + 1), start + BATCH_ROWS)
-        yield batch.slice(start, stop - start)
-        start = stop

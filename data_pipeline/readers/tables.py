@@ -16,13 +16,12 @@ import pyarrow.parquet as pq
 
 from data_pipeline.document import PROSE, READ, RECORD, SCHEMA, document_id
 from data_pipeline.listing import first_line
+from data_pipeline.parts import BATCH_BYTES, BATCH_DOCUMENTS
 from data_pipeline.readers.compression import FREE_EXPANSION
 from data_pipeline.readers.config import ReadConfig
 from data_pipeline.readers.encodings import decode
 from data_pipeline.readers.plan import Span
 from data_pipeline.readers.records import (
-    BATCH_BYTES,
-    BATCH_ROWS,
     Record,
     Unreadable,
     checked,
@@ -132,7 +131,7 @@ def _rows_at_once(file: BinaryIO, group: Any, columns: list[str], config: ReadCo
         )
     mean = max(expanded // max(group.num_rows, 1), 1)
     # Every row may be the largest text of its dictionary.
-    return max(min(BATCH_ROWS, BATCH_BYTES // mean, _WORST_BYTES // max(dictionaries, 1)), 1)
+    return max(min(BATCH_DOCUMENTS, BATCH_BYTES // mean, _WORST_BYTES // max(dictionaries, 1)), 1)
 
 
 def _chunks(group: Any, columns: list[str]) -> Iterator[Any]:
@@ -184,7 +183,7 @@ def _put_together(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
             if pa.types.is_dictionary(field.type):
                 batch = batch.set_column(i, field.name, batch.column(i).dictionary_decode())
         size = batch.nbytes
-        if held and (rows + len(batch) > BATCH_ROWS or num_bytes + size > BATCH_BYTES):
+        if held and (rows + len(batch) > BATCH_DOCUMENTS or num_bytes + size > BATCH_BYTES):
             yield pa.concat_batches(held)
             held, rows, num_bytes = [], 0, 0
         held.append(batch)

@@ -80,7 +80,7 @@ def stored(texts, encoder, folder, num_parts=1, tasks=HERE):
 def small(monkeypatch):
     """Buckets and row groups so small that there are some."""
     monkeypatch.setattr("data_pipeline.mix.BUCKET_BYTES", 40_000)
-    monkeypatch.setattr("data_pipeline.store.GROUP_BYTES", 9_000)
+    monkeypatch.setattr("data_pipeline.parts.BATCH_BYTES", 9_000)
 
 
 def documents(output, split):

@@ -8,8 +8,8 @@ import pytest
 
 from data_pipeline.document import READ
 from data_pipeline.listing import InputFile, form_of
+from data_pipeline.parts import BATCH_BYTES, BATCH_DOCUMENTS
 from data_pipeline.readers import ReadConfig, ReadTask, Span, read
-from data_pipeline.readers.records import BATCH_BYTES, BATCH_ROWS
 
 
 class Rows(list[dict[str, Any]]):
@@ -32,7 +32,7 @@ def rows_of(task: ReadTask, config: ReadConfig) -> Rows:
     for batch in reading:
         assert batch.schema == READ
         batch.validate(full=True)
-        assert 0 < len(batch) <= BATCH_ROWS
+        assert 0 < len(batch) <= BATCH_DOCUMENTS
         texts = [len(text.encode()) for text in batch["text"].to_pylist()]
         assert len(batch) == 1 or sum(texts) <= BATCH_BYTES
         rows += batch.to_pylist()
