@@ -2,7 +2,6 @@
 
 import io
 import json
-import operator
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -180,7 +179,10 @@ def test_what_is_finished_is_not_run_again(corpus, whole, tmp_path, monkeypatch)
 
 
 def test_what_a_worker_raises_is_raised_here(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(Shout, "judge", lambda self, batch: operator.index("no number"))
+    def fail(self: Shout, batch: pa.RecordBatch) -> Judged:
+        raise TypeError("no number")
+
+    monkeypatch.setattr(Shout, "judge", fail)
     with pytest.raises(TypeError):
         run(corpus, tmp_path)
     assert not list(tmp_path.rglob("shout/*.json"))
