@@ -1,4 +1,4 @@
-"""Chips: a table whose figures hang together; peak speed is from it, measured on a CPU, or unknown."""
+"""The table of chips hangs together; peak speed is from it, measured on a CPU, or unknown."""
 
 from types import SimpleNamespace
 
