@@ -8,6 +8,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from nanojaxlm.sharding import (
+    CONTEXT_AXIS,
+    TOKEN_AXES,
+    active,
+    axis_size,
+    per_device,
+    splits_evenly,
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
@@ -64,18 +73,24 @@ def chunked_loss(
     with the loss, so no logits are computed twice (as in Hsu et al. 2024, Liger Kernel); it reaches
     head_params and x, through the first result only.
 
+    On a mesh each device goes through the chunks of its own tokens, and what they add up to meets
+    once at the end, not once a chunk.
+
     Args:
-        chunk_length: tokens of each row in a chunk; the last one is padded. The cut is along T, so
-            the batch keeps its sharding.
+        chunk_length: tokens of each row in a chunk, over all devices; the last one is padded.
     """
 
-    def add_chunk(sums: Sums, chunk: tuple[jax.Array, ...]) -> tuple[Sums, None]:
-        x, targets, weights = chunk
-        more = cross_entropy(head(head_params, x), targets, weights)
-        return jax.tree.map(jnp.add, sums, more), None
+    def own(head_params: Any, *row: jax.Array) -> Sums:
+        def add_chunk(sums: Sums, chunk: tuple[jax.Array, ...]) -> tuple[Sums, None]:
+            x, targets, weights = chunk
+            more = cross_entropy(head(head_params, x), targets, weights)
+            return jax.tree.map(jnp.add, sums, more), None
 
-    chunks = _chunks(chunk_length, x_BTD, targets_BT, weights_BT)
-    sums, _ = jax.lax.scan(add_chunk, _zero_sums(), chunks)
+        sums, _ = jax.lax.scan(add_chunk, _zero_sums(), _chunks(chunk_length, *row))
+        return _over_devices(sums)
+
+    args = (head_params, x_BTD, targets_BT, weights_BT)
+    sums = _on_own_tokens(own, Sums((), (), (), ()), *args)
     return sums.nll + z_loss * sums.z, sums
 
 
@@ -88,22 +103,29 @@ def _forward(
     chunk_length: int,
     z_loss: float,
 ) -> tuple[tuple[jax.Array, Sums], tuple[Any, jax.Array]]:
-    def add_chunk(carry: Any, chunk: tuple[jax.Array, ...]) -> tuple[Any, jax.Array]:
-        x, targets, weights = chunk
+    def own(head_params: Any, *row: jax.Array) -> tuple[Sums, Any, jax.Array]:
+        def add_chunk(carry: Any, chunk: tuple[jax.Array, ...]) -> tuple[Any, jax.Array]:
+            x, targets, weights = chunk
 
-        def objective(params: Any, x: jax.Array) -> tuple[jax.Array, Sums]:
-            sums = cross_entropy(head(params, x), targets, weights)
-            return sums.nll + z_loss * sums.z, sums
+            def objective(params: Any, x: jax.Array) -> tuple[jax.Array, Sums]:
+                sums = cross_entropy(head(params, x), targets, weights)
+                return sums.nll + z_loss * sums.z, sums
 
-        gradient = jax.grad(objective, argnums=(0, 1), has_aux=True)
-        (params_gradient, x_gradient), sums = gradient(head_params, x)
-        return jax.tree.map(jnp.add, carry, (sums, params_gradient)), x_gradient
+            gradient = jax.grad(objective, argnums=(0, 1), has_aux=True)
+            (params_gradient, x_gradient), sums = gradient(head_params, x)
+            return jax.tree.map(jnp.add, carry, (sums, params_gradient)), x_gradient
 
-    chunks = _chunks(chunk_length, x_BTD, targets_BT, weights_BT)
-    start = (_zero_sums(), jax.tree.map(jnp.zeros_like, head_params))
-    (sums, params_gradient), x_gradients = jax.lax.scan(add_chunk, start, chunks)
-    batch_size, length, width = x_BTD.shape
-    x_gradient_BTD = jnp.moveaxis(x_gradients, 0, 1).reshape(batch_size, -1, width)[:, :length]
+        start = (_zero_sums(), jax.tree.map(jnp.zeros_like, head_params))
+        (sums, params_gradient), x_gradients = jax.lax.scan(
+            add_chunk, start, _chunks(chunk_length, *row)
+        )
+        batch_size, length, width = row[0].shape
+        x_gradient_BTD = jnp.moveaxis(x_gradients, 0, 1).reshape(batch_size, -1, width)[:, :length]
+        return *_over_devices((sums, params_gradient)), x_gradient_BTD
+
+    args = (head_params, x_BTD, targets_BT, weights_BT)
+    out_names = (Sums((), (), (), ()), _whole(head_params), _ROWS)
+    sums, params_gradient, x_gradient_BTD = _on_own_tokens(own, out_names, *args)
     return (sums.nll + z_loss * sums.z, sums), (params_gradient, x_gradient_BTD)
 
 
@@ -122,10 +144,41 @@ def _backward(
 chunked_loss.defvjp(_forward, _backward)
 
 
+def _on_own_tokens(
+    own: Callable[..., Any], out_names: Any, head_params: Any, *row: jax.Array
+) -> Any:
+    """own(head_params, x, targets, weights), on each device of the mesh with its part of the rows
+    and with whole parameters; what splits the vocabulary goes on to do so."""
+    if not _is_split(row[0]):
+        return own(head_params, *row)
+    in_names = (_whole(head_params), _ROWS, _ROWS[:2], _ROWS[:2])
+    return per_device(own, in_names, out_names, TOKEN_AXES)(head_params, *row)
+
+
+_ROWS = ("batch", "length", None)
+
+
+def _is_split(x_BTD: jax.Array) -> bool:
+    num_devices = axis_size("batch") * axis_size("length")
+    return num_devices > 1 and splits_evenly(x_BTD.shape, _ROWS)
+
+
+def _whole(tree: Any) -> Any:
+    return jax.tree.map(lambda a: (None,) * a.ndim, tree)
+
+
+def _over_devices(tree: Any) -> Any:
+    """The sums over all devices, within `_on_own_tokens`; as they are where nothing is split."""
+    now = active()
+    return jax.lax.psum(tree, TOKEN_AXES) if now is not None and now.manual else tree
+
+
 def _chunks(chunk_length: int, *arrays: jax.Array) -> tuple[jax.Array, ...]:
     """[B, T, …] -> [C, B, chunk_length, …] each, with zeros after the last of T."""
     batch_size, length = arrays[0].shape[:2]
-    chunk_length = min(chunk_length, length)
+    now = active()
+    num_devices = now.mesh.shape[CONTEXT_AXIS] if now is not None and now.manual else 1
+    chunk_length = max(1, min(chunk_length // num_devices, length))
     num_chunks = -(-length // chunk_length)
 
     def cut(a: jax.Array) -> jax.Array:

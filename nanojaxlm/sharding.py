@@ -6,70 +6,103 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax import linen as nn
 from flax import struct
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from nanojaxlm.errors import UserError
 
-MESH_AXES = ("data", "fsdp", "tensor")
+# Outermost first: neighbours along the last axis exchange most, so they get the fastest links.
+MESH_AXES = ("replica", "stage", "data", "fsdp", "expert", "context", "tensor")
+TOKEN_AXES = ("replica", "data", "fsdp", "expert", "context")  # all that split a batch's tokens
+STAGE_AXIS, EXPERT_AXIS, CONTEXT_AXIS, TENSOR_AXIS = "stage", "expert", "context", "tensor"
 Names = tuple[str | None, ...]
 Rules = Mapping[str, str | tuple[str, ...] | None]
 
 # Logical axis -> mesh axis or axes; every name used in the code appears, None = replicated.
-# A mesh axis of size 1 costs nothing, so one table serves data, FSDP and tensor parallelism and
-# their hybrids.
+# A mesh axis of size 1 costs nothing, so one table serves every kind of parallelism and their
+# hybrids.
 RULES: Rules = {
     # activations
-    "batch": ("data", "fsdp"),
-    "length": None,
+    "batch": ("replica", "data", "fsdp", "expert"),
+    "length": "context",
+    "residual_length": "context",  # between blocks; over tensor too where mesh.sequence asks for it
+    "key_length": None,  # keys and values are gathered over context
     "act_embed": None,
     "act_heads": "tensor",
     "act_kv_heads": "tensor",
     "act_mlp": "tensor",
-    "act_vocab": "tensor",
+    "act_vocab": ("tensor", "stage"),
+    "act_stage": "stage",  # the first axis of what moves through a pipeline
     # parameters
-    "vocab": "tensor",
-    "embed": "fsdp",
+    "vocab": ("tensor", "stage"),
+    "embed": ("fsdp", "expert", "context"),  # all that hold different tokens within a replica
+    "expert_embed": ("fsdp", "context"),  # of the experts' kernels
     "heads": "tensor",
     "kv_heads": "tensor",
     "head_dim": None,
     "mlp": "tensor",
     "norm": None,
     "router": None,
-    "expert": None,
-    "layers": None,  # the scan axis
+    "expert": "expert",
+    "layers": "stage",  # the scan axis
 }
+SEQUENCE_RULES: Rules = {**RULES, "residual_length": ("context", "tensor")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeshConfig:
-    """How many devices each mesh axis spans; -1 on one axis takes all that are left."""
+    """How many devices each mesh axis spans; -1 on one axis takes all that are left.
 
-    data: int = -1  # copies of the model, each on its own part of the batch
-    fsdp: int = 1  # parameters and optimizer state split over these devices, batch too
-    tensor: int = 1  # heads, feed-forward and vocabulary split over these devices
+    Every combination computes the same training step. What each splits:
+    """
+
+    replica: int = 1  # slices: copies of the model that meet over the data-centre network
+    stage: int = 1  # layers, a pipeline of so many stages; the vocabulary too
+    data: int = -1  # the batch; parameters and optimizer state are copies
+    fsdp: int = 1  # the batch, parameters and optimizer state
+    expert: int = 1  # the batch and a mixture's experts; all other parameters as fsdp does
+    context: int = 1  # each row along its length; parameters as fsdp does
+    tensor: int = 1  # heads, feed-forward and vocabulary
+    sequence: bool = False  # what lies between blocks along its length over tensor too
+    microbatches: int | None = None  # parts of the batch that follow one another through the stages
 
     def __post_init__(self) -> None:
-        sizes = (self.data, self.fsdp, self.tensor)
-        if any(size == 0 or size < -1 for size in sizes):
-            raise ValueError(f"data, fsdp and tensor must be >= 1 or -1, got {sizes}")
-        if sizes.count(-1) > 1:
-            raise ValueError("only one of mesh.data, mesh.fsdp, mesh.tensor may be -1")
+        sizes = dict(zip(MESH_AXES, self.sizes, strict=True))
+        if any(size == 0 or size < -1 for size in self.sizes):
+            raise ValueError(f"{', '.join(MESH_AXES)} must be >= 1 or -1, got {sizes}")
+        if self.sizes.count(-1) > 1:
+            unknown = [f"mesh.{axis}" for axis in MESH_AXES if sizes[axis] == -1]
+            raise ValueError(f"only one of the mesh's axes may be -1, got {', '.join(unknown)}")
+        if self.microbatches is not None and self.microbatches < 1:
+            raise ValueError(f"microbatches must be >= 1 or None, got {self.microbatches}")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """One for each of MESH_AXES."""
+        return tuple(getattr(self, axis) for axis in MESH_AXES)
+
+    @property
+    def rules(self) -> Rules:
+        return SEQUENCE_RULES if self.sequence else RULES
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
-    """The mesh with axes (data, fsdp, tensor) over these devices, by default `jax.devices()`.
+    """The mesh with axes MESH_AXES over these devices, by default `jax.devices()`.
+
+    Neighbours in the mesh are neighbours in the machine where its topology is known; slices of a
+    TPU, which the data-centre network joins, lie along replica and then stage.
 
     Raises:
-        UserError: the sizes do not multiply to the number of devices.
+        UserError: the sizes do not multiply to the number of devices, or do not fit the slices.
     """
     devices = jax.devices() if devices is None else devices
-    sizes = [config.data, config.fsdp, config.tensor]
+    sizes = list(config.sizes)
     fixed = math.prod(size for size in sizes if size > 0)
     if -1 in sizes and len(devices) % fixed == 0:
         sizes[sizes.index(-1)] = len(devices) // fixed
@@ -78,9 +111,29 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
             f"mesh {dict(zip(MESH_AXES, sizes, strict=True))} does not fit {len(devices)} devices: "
             f"choose config.mesh sizes whose product is {len(devices)}, or -1 for one of them"
         )
-    if len(devices) == jax.device_count() and devices[0].platform != "cpu":
-        return jax.make_mesh(sizes, MESH_AXES, axis_types=(AxisType.Auto,) * 3)  # follows topology
-    return Mesh(np.asarray(devices).reshape(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3)
+    auto = (AxisType.Auto,) * len(MESH_AXES)
+    return Mesh(_arranged(sizes, devices), MESH_AXES, axis_types=auto)
+
+
+def _arranged(sizes: Sequence[int], devices: Sequence[Any]) -> np.ndarray:
+    """The devices as an array of these sizes, as their links suggest."""
+    if devices[0].platform == "cpu" or len(devices) == 1:
+        return np.asarray(devices).reshape(sizes)
+    num_slices = len({getattr(device, "slice_index", 0) or 0 for device in devices})
+    over_replica = math.gcd(num_slices, sizes[0])
+    over_stage = num_slices // over_replica
+    if sizes[1] % over_stage:
+        raise UserError(
+            f"the devices are {num_slices} slices: choose config.mesh.replica and "
+            "config.mesh.stage so that the slices divide replica, or replica and then stage"
+        )
+    within = (sizes[0] // over_replica, sizes[1] // over_stage, *sizes[2:])
+    if num_slices > 1:
+        between = (over_replica, over_stage, *(1,) * len(sizes[2:]))
+        return mesh_utils.create_hybrid_device_mesh(
+            within, between, devices, allow_split_physical_axes=True
+        )
+    return mesh_utils.create_device_mesh(within, devices, allow_split_physical_axes=True)
 
 
 class Named(struct.PyTreeNode, nn.meta.AxisMetadata[Any]):
@@ -133,7 +186,7 @@ def resolve(names: Names, rules: Rules = RULES) -> PartitionSpec:
         if name is not None and name not in rules:
             raise ValueError(f"no rule for logical axis {name!r} of {names}; have {sorted(rules)}")
         axis = None if name is None else rules[name]
-        for mesh_axis in (axis,) if isinstance(axis, str) else axis or ():
+        for mesh_axis in () if name is None else _axes(name, rules):
             if mesh_axis in used:
                 raise ValueError(f"{names}: {used[mesh_axis]} and {name} both want {mesh_axis!r}")
             used[mesh_axis] = str(name)
@@ -170,14 +223,27 @@ def check_divisible(path: str, shape: tuple[int, ...], of: NamedSharding) -> Non
         ) from None
 
 
-def check_batch(mesh: Mesh, num_rows: int) -> None:
-    """Raises UserError where the rows of a (micro-)batch do not split evenly over the mesh."""
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+def check_batch(mesh: Mesh, num_rows: int, lengths: Sequence[int] = (), sequence: bool = False):
+    """Raises UserError where a (micro-)batch does not split evenly over the mesh.
+
+    lengths: tokens of its rows, of each stream. sequence: as in the mesh's config.
+    """
+    parts = math.prod(mesh.shape[axis] for axis in _axes("batch", RULES))
     if num_rows % parts:
         raise UserError(
             f"{num_rows} rows (config.data.batch_size / config.training.accumulation) do not split "
-            f"over data * fsdp = {parts} devices: choose a multiple of {parts}, or a smaller mesh"
+            f"over {' * '.join(_axes('batch', RULES))} = {parts} devices: choose a multiple of "
+            f"{parts}, or a smaller mesh"
         )
+    axes = _axes("residual_length", SEQUENCE_RULES if sequence else RULES)
+    parts = math.prod(mesh.shape[axis] for axis in axes)
+    for length in lengths:
+        if length % parts:
+            raise UserError(
+                f"rows of {length} tokens do not split over {' * '.join(axes)} = {parts} devices: "
+                f"choose a config.data.sequence_length that gives a multiple of {parts}, or a "
+                "smaller mesh"
+            )
 
 
 def describe(abstract: Any) -> str:
@@ -189,22 +255,127 @@ def describe(abstract: Any) -> str:
     return "\n".join(lines)
 
 
-_constrained: ContextVar[bool] = ContextVar("constrained", default=False)
+class Active(NamedTuple):
+    """The layout that code within `use_mesh` runs under. microbatches: as in the mesh's config.
+    manual: the mesh axes that code within `per_device` sees only its own place of."""
+
+    mesh: Mesh
+    rules: Rules
+    microbatches: int | None
+    manual: frozenset[str] = frozenset()
+
+
+_active: ContextVar[Active | None] = ContextVar("active", default=None)
+
+
+def active() -> Active | None:
+    return _active.get()
 
 
 @contextlib.contextmanager
-def use_mesh(mesh: Mesh) -> Iterator[None]:
-    """Within it `constrain` holds activations to the table; without it modules run unsharded."""
-    token = _constrained.set(True)
+def use_mesh(mesh: Mesh, config: MeshConfig | None = None) -> Iterator[None]:
+    """Within it `constrain` and `per_device` hold to the table; without it modules run unsharded.
+
+    config: for what a mesh does not say itself, `sequence` and `microbatches`.
+    """
+    config = config or MeshConfig()
+    token = _active.set(Active(mesh, config.rules, config.microbatches))
     try:
         with jax.set_mesh(mesh):
             yield
     finally:
-        _constrained.reset(token)
+        _active.reset(token)
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     """Holds an activation to the sharding that the table gives its axes; a no-op outside
     `use_mesh`."""
-    spec = resolve(names)
-    return jax.lax.with_sharding_constraint(x, spec) if _constrained.get() else x
+    now = active()
+    spec = resolve(names, RULES if now is None else now.rules)
+    if now is None or len(now.manual) == len(MESH_AXES):
+        return x
+    return jax.lax.with_sharding_constraint(x, _without(spec, now.manual))
+
+
+def axis_size(name: str) -> int:
+    """The number of devices that a logical axis is split over; 1 outside `use_mesh`."""
+    now = active()
+    return 1 if now is None else math.prod(now.mesh.shape[axis] for axis in mesh_axes(name))
+
+
+def mesh_axes(name: str) -> tuple[str, ...]:
+    """The mesh axes that a logical axis is split over, without those that `per_device` has split
+    already; none outside `use_mesh`."""
+    now = active()
+    if now is None:
+        return ()
+    return tuple(axis for axis in _axes(name, now.rules) if axis not in now.manual)
+
+
+def splits_evenly(shape: Sequence[int], names: Names) -> bool:
+    """Whether an array of this shape can be cut for `per_device`; a prompt of one row cannot."""
+    return all(
+        name is None or size % axis_size(name) == 0 for size, name in zip(shape, names, strict=True)
+    )
+
+
+def per_device(
+    f: Callable[..., Any], in_names: Any, out_names: Any, axes: Sequence[str] = MESH_AXES
+) -> Callable[..., Any]:
+    """`f` as what each device of the active mesh does with its own parts of the arrays.
+
+    in_names, out_names: trees of logical names, a tuple of them for each array. Within `f`,
+    `jax.lax` collectives go over the mesh axes by their names. Every array must split evenly.
+    axes: those that `f` is written for; over the others its arrays stay whole to it and are split
+    by the compiler, as everywhere else. Outside `use_mesh` this is `f` itself.
+    """
+    now = active()
+    if now is None:
+        return f
+    others = frozenset(MESH_AXES) - frozenset(axes)
+
+    def specs(names: Any) -> Any:
+        def is_names(x: Any) -> bool:
+            return type(x) is tuple and all(name is None or isinstance(name, str) for name in x)
+
+        return jax.tree.map(
+            lambda n: _without(resolve(n, now.rules), others), names, is_leaf=is_names
+        )
+
+    def inside(*args: Any) -> Any:
+        token = _active.set(now._replace(manual=frozenset(axes)))
+        try:
+            return f(*args)
+        finally:
+            _active.reset(token)
+
+    return jax.shard_map(
+        inside,
+        mesh=now.mesh,
+        in_specs=specs(in_names),
+        out_specs=specs(out_names),
+        axis_names=set(axes),
+        check_vma=False,
+    )
+
+
+def platform() -> str:
+    """What the program is for: cpu, gpu or tpu; the active mesh may be of devices elsewhere."""
+    now = active()
+    return jax.default_backend() if now is None else now.mesh.devices.flat[0].platform
+
+
+def _without(spec: PartitionSpec, axes: frozenset[str]) -> PartitionSpec:
+    """The spec with these mesh axes left out."""
+    if not axes:
+        return spec
+    kept = [
+        tuple(a for a in (part if isinstance(part, tuple) else (part,)) if a and a not in axes)
+        for part in spec
+    ]
+    return PartitionSpec(*(part or None for part in kept))
+
+
+def _axes(name: str, rules: Rules) -> tuple[str, ...]:
+    axes = rules[name]
+    return (axes,) if isinstance(axes, str) else axes or ()

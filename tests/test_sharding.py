@@ -9,6 +9,7 @@ from jax.sharding import PartitionSpec
 from nanojaxlm.errors import UserError
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.sharding import (
+    MESH_AXES,
     RULES,
     MeshConfig,
     Named,
@@ -23,8 +24,9 @@ from nanojaxlm.state import abstract_params, parameter_boxes, path_name
 
 def test_names_resolve_to_their_mesh_axes_in_order():
     names = ("embed", "heads", "head_dim")
-    assert resolve(names) == PartitionSpec("fsdp", "tensor", None)
-    assert resolve(("batch", "length")) == PartitionSpec(("data", "fsdp"), None)
+    assert resolve(names) == PartitionSpec(("fsdp", "expert", "context"), "tensor", None)
+    rows = ("replica", "data", "fsdp", "expert")
+    assert resolve(("batch", "length")) == PartitionSpec(rows, "context")
     assert resolve((None, "mlp")) == PartitionSpec(None, "tensor")
 
 
@@ -58,20 +60,25 @@ def test_constrain_lays_an_activation_out_under_a_mesh():
 @pytest.mark.parametrize(
     ("config", "shape"),
     [
-        (MeshConfig(), (8, 1, 1)),
-        (MeshConfig(data=1, fsdp=-1, tensor=2), (1, 4, 2)),
-        (MeshConfig(data=2, fsdp=2, tensor=2), (2, 2, 2)),
+        (MeshConfig(), {"data": 8}),
+        (MeshConfig(data=1, fsdp=-1, tensor=2), {"fsdp": 4, "tensor": 2}),
+        (MeshConfig(data=2, fsdp=2, tensor=2), {"data": 2, "fsdp": 2, "tensor": 2}),
+        (
+            MeshConfig(stage=2, context=2, data=1, expert=-1),
+            {"stage": 2, "expert": 2, "context": 2},
+        ),
+        (MeshConfig(replica=2, data=1, tensor=4), {"replica": 2, "tensor": 4}),
     ],
 )
 def test_minus_one_takes_the_devices_that_are_left(config: MeshConfig, shape):
     mesh = make_mesh(config)
-    assert tuple(mesh.shape.values()) == shape
-    assert mesh.axis_names == ("data", "fsdp", "tensor")
+    assert mesh.shape == dict.fromkeys(MESH_AXES, 1) | shape
     assert sorted(d.id for d in mesh.devices.flat) == sorted(d.id for d in jax.devices())
 
 
 @pytest.mark.parametrize(
-    "config", [MeshConfig(data=3), MeshConfig(tensor=3), MeshConfig(data=2, fsdp=2)]
+    "config",
+    [MeshConfig(data=3), MeshConfig(tensor=3), MeshConfig(data=2, fsdp=2)],
 )
 def test_a_mesh_that_does_not_fit_names_the_devices(config: MeshConfig):
     with pytest.raises(UserError, match=r"does not fit 8 devices.*config\.mesh"):
@@ -80,7 +87,7 @@ def test_a_mesh_that_does_not_fit_names_the_devices(config: MeshConfig):
 
 @pytest.mark.parametrize("wrong", [{"data": 0}, {"fsdp": -2}, {"data": -1, "tensor": -1}])
 def test_impossible_mesh_configs_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"data, fsdp|only one"):
+    with pytest.raises(ValueError, match=r"must be >= 1 or -1|only one"):
         MeshConfig(**wrong)
 
 
@@ -135,4 +142,4 @@ def test_describe_has_a_line_for_each_parameter(tiny_config):
     lines = describe(params).splitlines()
     assert len(lines) == len(jax.tree.leaves(params))
     wanted = "decoder/layers/layer_0/attention/q/kernel  (2, 16, 4, 8)"
-    assert any(wanted in line and "'fsdp', 'tensor'" in line for line in lines)
+    assert any(wanted in line and "'tensor', None" in line for line in lines)

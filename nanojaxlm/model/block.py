@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from nanojaxlm.model.attention import CrossAttention, SelfAttention
 from nanojaxlm.model.cache import LayerCache
@@ -14,6 +15,7 @@ from nanojaxlm.model.layers import FeedForward, norm
 from nanojaxlm.model.masks import AttentionMask
 from nanojaxlm.model.mixture import Mixture
 from nanojaxlm.model.positions import Rotation
+from nanojaxlm.model.remat import RESIDUAL
 from nanojaxlm.sharding import constrain
 
 
@@ -46,6 +48,7 @@ class Block(nn.Module):
         self, x_BTD: jax.Array, cache: LayerCache | None, context: Context
     ) -> tuple[jax.Array, LayerCache | None]:
         c = self.stack
+        x_BTD = checkpoint_name(x_BTD, RESIDUAL)
         has_memory = context.memory_mask is not None
         branches = (3 if has_memory else 2) * c.num_layers
         out_scale = branches**-0.5  # so many branches add up: GPT-2's scaling
@@ -84,4 +87,4 @@ class Block(nn.Module):
         x_BTD = x_BTD + h_BTD
         if self.stack.sum_norm:
             x_BTD = norm(self.stack.norm, f"{branch}_sum_norm")(x_BTD)
-        return constrain(x_BTD, "batch", "length", "act_embed")
+        return constrain(x_BTD, "batch", "residual_length", "act_embed")

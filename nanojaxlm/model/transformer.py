@@ -71,7 +71,7 @@ class Transformer(nn.Module):
         assert decoder is not None, "a decoder reads a stream"
         own = _on_device(decoder)
         segments_BT = own.segments_BT
-        x_BTD = constrain(self.embed(own), "batch", "length", "act_embed")
+        x_BTD = constrain(self.embed(own), "batch", "residual_length", "act_embed")
         if cache is None:
             mask = AttentionMask(segments_BT, segments_BT, 0, own.prefix_BT)
         else:
@@ -91,7 +91,7 @@ class Transformer(nn.Module):
     def _encode(self, stream: Any) -> tuple[jax.Array, jax.Array]:
         """The encoder's last residual x_BSD, and its segments_BS."""
         embed = self.embed if self.config.share_embeddings else self.encoder_embed
-        x_BSD = constrain(embed(stream), "batch", "length", "act_embed")
+        x_BSD = constrain(embed(stream), "batch", "residual_length", "act_embed")
         mask = AttentionMask(stream.segments_BT, stream.segments_BT)
         x_BSD, _ = self.encoder(x_BSD, stream, mask)
         return x_BSD, stream.segments_BT
