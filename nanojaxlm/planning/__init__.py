@@ -1,0 +1,1 @@
+"""What a training step costs on chips that are not here: compiled ahead of time, and counted."""
