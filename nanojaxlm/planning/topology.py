@@ -1,0 +1,119 @@
+"""Devices that are not here, to compile for: TPU slices by name, or this machine's CPU cut up."""
+
+import contextlib
+import importlib.util
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+
+from nanojaxlm.accelerators import CHIPS, Chip
+from nanojaxlm.errors import UserError
+
+_NAME = re.compile(r"(?:(\d+)x)?(v\w+|cpu):(\d+(?:x\d+)*)")
+_HOW = "such as v5e:16x16, v5p:4x4x8, 2xv6e:16x16 (two slices) or cpu:8"
+# one device a chip rather than one a core, as Cloud TPU runs it
+_OPTIONS = {"v4": {"chip_config_name": "megacore"}}
+# libtpu reads these only: no search for the machine's own TPU, several programs at a time, no logs
+_SETTINGS = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_MIN_LOG_LEVEL": "3",
+    "TPU_STDERR_LOG_LEVEL": "3",
+}
+
+
+@dataclass(frozen=True)
+class Topology:
+    """chip: a key of accelerators.CHIPS, or "cpu". extents: chips along each dimension of a slice;
+    of a CPU the number of devices."""
+
+    chip: str
+    extents: tuple[int, ...]
+    num_slices: int = 1
+
+    @classmethod
+    def parse(cls, name: str) -> "Topology":
+        """v5e:16x16, 2xv5e:16x16, cpu:8.
+
+        Raises:
+            UserError: it is none of these, or of a chip that is not in the table.
+        """
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise UserError(f"--topology={name} is no topology; give one {_HOW}")
+        slices, chip, extents = match.groups()
+        known = [key for key in CHIPS if key.startswith("v")]
+        if chip not in ("cpu", *known):
+            raise UserError(
+                f"--topology={name}: there is no chip {chip!r}; choose cpu or one of "
+                f"{', '.join(known)}"
+            )
+        topology = cls(chip, tuple(map(int, extents.split("x"))), int(slices or 1))
+        if topology.num_devices == 0 or (chip == "cpu" and len(topology.extents) > 1):
+            raise UserError(f"--topology={name} is no topology; give one {_HOW}")
+        return topology
+
+    def __str__(self) -> str:
+        slices = f"{self.num_slices}x" if self.num_slices > 1 else ""
+        return f"{slices}{self.chip}:{'x'.join(map(str, self.extents))}"
+
+    @property
+    def num_devices(self) -> int:
+        return self.num_slices * math.prod(self.extents)
+
+    @property
+    def figures(self) -> Chip | None:
+        """The chip's row in the table; None for a CPU."""
+        return CHIPS.get(self.chip)
+
+
+def devices_of(topology: Topology | str) -> Sequence[Any]:
+    """Devices of a topology, fit for a mesh that a program is compiled for, not run on.
+
+    Raises:
+        UserError: libtpu is not installed, it knows no such topology, or JAX has already started
+            with fewer CPU devices.
+    """
+    if isinstance(topology, str):
+        topology = Topology.parse(topology)
+    if topology.chip == "cpu":
+        return _cpu_devices(topology.num_devices)
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError(
+            f"--topology={topology} needs libtpu, which compiles for TPU on any machine: "
+            "pip install 'nanojaxlm[tpu]'"
+        )
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    several = {"num_slices": topology.num_slices} if topology.num_slices > 1 else {}
+    described = str(Topology(topology.chip, topology.extents))
+    try:
+        found = topologies.get_topology_desc(
+            described, "tpu", **_OPTIONS.get(topology.chip, {}), **several
+        )
+    except Exception as error:  # whatever PJRT says of a layout that does not exist
+        said = str(error).strip().splitlines()[0][:200]
+        raise UserError(
+            f"--topology={topology}: libtpu has no such slice ({said}); give one {_HOW}"
+        ) from None
+    return found.devices
+
+
+def _cpu_devices(number: int) -> Sequence[Any]:
+    with contextlib.suppress(RuntimeError):  # JAX has started
+        if number > jax.config.jax_num_cpu_devices:
+            jax.config.update("jax_num_cpu_devices", number)
+    devices = jax.devices("cpu")
+    if len(devices) < number:
+        raise UserError(
+            f"--topology=cpu:{number}: JAX has started with {len(devices)} devices in this process"
+        )
+    return devices[:number]
