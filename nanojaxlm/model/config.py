@@ -3,9 +3,11 @@
 Structure is optionality: an encoder, a decoder, or both. No field names a family.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-REMAT_POLICIES = ("none", "full", "dots")
+from nanojaxlm.model.remat import REMAT_POLICIES
+
 DTYPES = ("float32", "bfloat16")
 # gelu_tanh is the approximation that GPT-2 and Gemma use; gelu is exact.
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu_squared")
@@ -120,8 +122,11 @@ class FeedForwardConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureConfig:
-    """Each token goes to top_k of num_experts feed-forwards; none is ever dropped.
+    """Each token goes to top_k of num_experts feed-forwards.
 
+    capacity: on a mesh with an expert axis, the buffer from each device to each that has experts,
+    in multiples of what even routing needs; an assignment that finds it full is dropped, and
+    counted. None: room for any routing, and nothing is ever dropped, as without an expert axis.
     scores: how router logits become scores; with sigmoid, `choice_bias` adds a learned-elsewhere
     bias an expert to the choice, not to the weights (DeepSeek-V3). normalize: the chosen scores are
     made to sum to 1. load_balance, router_z: weights of the auxiliary losses (Fedus et al. 2021;
@@ -139,11 +144,13 @@ class MixtureConfig:
     scale: float = 1.0  # of the weights
     shared: FeedForwardConfig | None = None  # every token goes there too (DeepSeekMoE)
     shared_gate: bool = False  # times sigmoid of a learned product, a token (Qwen-MoE)
+    capacity: float | None = None
     load_balance: float = 0.01
     router_z: float = 0.001
 
     def __post_init__(self) -> None:
         _positive(self, "num_experts", "top_k", "num_groups", "top_groups", "scale")
+        _positive_or_none(self, "capacity")
         _one_of(self, "scores", ROUTER_SCORES)
         if self.top_k > self.num_experts:
             raise ValueError(f"top_k={self.top_k} must be <= num_experts={self.num_experts}")
@@ -250,7 +257,7 @@ class StackConfig:
     dense: FeedForwardConfig | None = None
     relative_bias: RelativeBiasConfig | None = None
     scan: bool = True  # compile one layer, loop over all; False unrolls
-    remat: str = "none"  # full: keep only layer inputs; dots: keep matrix products too
+    remat: str = "none"  # what layers keep for the backward pass, a name of REMAT_POLICIES
 
     def __post_init__(self) -> None:
         _positive(self, "num_layers")
@@ -357,7 +364,7 @@ def _positive_or_none(config: object, *names: str) -> None:
             raise ValueError(f"{name} must be > 0 or None, got {getattr(config, name)}")
 
 
-def _one_of(config: object, name: str, allowed: tuple[str, ...]) -> None:
+def _one_of(config: object, name: str, allowed: Collection[str]) -> None:
     if getattr(config, name) not in allowed:
         raise ValueError(
             f"{name} must be one of {', '.join(allowed)}, got {getattr(config, name)!r}"

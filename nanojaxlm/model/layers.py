@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from nanojaxlm.batch import Stream
 from nanojaxlm.model.config import (
@@ -32,7 +33,7 @@ class Einsum(nn.Module):
     axes, plus a bias where asked for.
 
     Initialised normal with variance scale² / fan-in, where the fan-in is the axes the product sums
-    over; the bias at 0.
+    over; the bias at 0. Remat knows the product by the module's name.
     """
 
     eqn: str
@@ -50,7 +51,7 @@ class Einsum(nn.Module):
         std = self.scale / math.sqrt(math.prod(self.shape[i] for i in fan_in_axes))
         init = named(nn.initializers.normal(std), self.names, fan_in_axes)
         kernel = self.param("kernel", init, self.shape, jnp.float32)
-        y = jnp.einsum(self.eqn, x, kernel.astype(self.dtype))
+        y = checkpoint_name(jnp.einsum(self.eqn, x, kernel.astype(self.dtype)), str(self.name))
         if not self.bias:
             return y
         kept = [i for i in range(len(self.shape)) if i not in fan_in_axes]

@@ -1,6 +1,7 @@
-"""Layers one after another: scanned or unrolled, with or without rematerialisation; the same
-numbers."""
+"""Layers one after another: scanned, unrolled or in a pipeline, with or without rematerialisation;
+the same numbers."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from nanojaxlm.batch import Stream
+from nanojaxlm.model import pipeline
 from nanojaxlm.model.block import Block, Context
 from nanojaxlm.model.cache import LayerCache, StackCache
 from nanojaxlm.model.config import StackConfig
@@ -16,14 +18,12 @@ from nanojaxlm.model.masks import AttentionMask
 from nanojaxlm.model.mixture import LOSSES
 from nanojaxlm.model.partition import partition
 from nanojaxlm.model.positions import RelativeBias, Rotation, make_rotation
+from nanojaxlm.model.remat import REMAT_POLICIES
+from nanojaxlm.sharding import axis_size
 
 SCANNED = "layers"  # the subtree whose arrays have a leading axis, one entry a repeat
+SOWN = (LOSSES,)  # the collections that layers sow into
 LAYER = "layer_{}"  # within it, the first of the layers that the entries are of
-
-_POLICIES = {
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-}
 
 
 class Stack(nn.Module):
@@ -57,20 +57,12 @@ class Stack(nn.Module):
         context = Context(mask, rotation, local_rotation, bias, memory_BSD, memory_mask)
 
         parts = partition(c)
+        if (num_stages := axis_size("layers")) > 1:
+            pipeline.check_stages(self.name or "decoder", parts.repeats, parts.period, num_stages)
         first, repeated, rest = (None, None, None) if cache is None else cache
         x_BTD, first = self._one_by_one(0, parts.num_first, x_BTD, first, context)
         if parts.repeats:
-            group = nn.scan(
-                Group,
-                length=parts.repeats,
-                variable_axes={"params": 0, LOSSES: 0},
-                split_rngs={"params": True},
-                in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]
-                metadata_params={nn.PARTITION_NAME: "layers"},
-            )
-            layers = range(parts.num_first, parts.num_first + parts.period)
-            shape = (self.d_model, self.causal, self.dtype)
-            x_BTD, repeated = group(c, layers, *shape, name=SCANNED)(x_BTD, repeated, context)
+            x_BTD, repeated = self._repeated(x_BTD, repeated, context)
         start = c.num_layers - parts.num_rest
         x_BTD, rest = self._one_by_one(start, c.num_layers, x_BTD, rest, context)
         if c.final_norm:
@@ -89,6 +81,43 @@ class Stack(nn.Module):
         if local is None or local.rope is None:
             return rotation, rotation
         return rotation, make_rotation(positions_BT, local.rope, attention.rotated)
+
+    def _repeated(
+        self, x_BTD: jax.Array, caches: tuple[LayerCache, ...] | None, context: Context
+    ) -> tuple[jax.Array, tuple[LayerCache, ...] | None]:
+        """In a pipeline where the layers lie over several stages. What is initialised or decoded
+        goes layer by layer, and the compiler brings each layer to all stages."""
+        repeats, num_stages = partition(self.config).repeats, axis_size("layers")
+        if num_stages == 1 or self.is_initializing() or caches is not None:
+            return self._scanned(repeats, name=SCANNED)(x_BTD, caches, context)
+
+        def layers(params: Any, x_BTD: jax.Array, context: Context) -> Any:
+            group = self._scanned(repeats // num_stages, parent=None)
+            apply: Any = partial(group.apply, {"params": params}, mutable=[*SOWN])
+            (x_BTD, _), sown = apply(x_BTD, None, context)
+            return x_BTD, sown
+
+        params = self.get_variable("params", SCANNED)
+        again = self.config.remat == "stage"
+        x_BTD, sown = pipeline.run(layers, params, x_BTD, context, again)
+        for collection, tree in sown.items():
+            if self.is_mutable_collection(collection):
+                self.put_variable(collection, SCANNED, tree)
+        return x_BTD, None
+
+    def _scanned(self, length: int, **place: Any) -> Any:
+        """A loop over so many repeats of the period. place: its name or its parent."""
+        group = nn.scan(
+            Group,
+            length=length,
+            variable_axes={"params": 0, **dict.fromkeys(SOWN, 0)},
+            split_rngs={"params": True},
+            in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]
+            metadata_params={nn.PARTITION_NAME: "layers"},
+        )
+        parts = partition(self.config)
+        layers = range(parts.num_first, parts.num_first + parts.period)
+        return group(self.config, layers, self.d_model, self.causal, self.dtype, **place)
 
     def _one_by_one(
         self,
@@ -116,7 +145,7 @@ class Group(nn.Module):
         self, x_BTD: jax.Array, caches: tuple[LayerCache, ...] | None, context: Context
     ) -> tuple[jax.Array, tuple[LayerCache, ...] | None]:
         group = (self.config, self.layers, self.d_model, self.causal, self.dtype)
-        return run_layers(*group, x_BTD, caches, context)
+        return run_layers(*group, x_BTD, caches, context, in_loop=True)
 
 
 def run_layers(
@@ -128,11 +157,17 @@ def run_layers(
     x_BTD: jax.Array,
     caches: tuple[LayerCache, ...] | None,
     context: Context,
+    in_loop: bool = False,
 ) -> tuple[jax.Array, tuple[LayerCache, ...] | None]:
-    """These layers in the module that calls, named by their number in the stack."""
+    """These layers in the module that calls, named by their number in the stack.
+
+    in_loop: the forward and the backward pass are two loops, so that XLA cannot merge what is
+    computed again with what was computed first.
+    """
     block: Any = Block
-    if config.remat != "none":
-        block = nn.remat(Block, policy=_POLICIES[config.remat], prevent_cse=not config.scan)
+    policy = REMAT_POLICIES[config.remat].policy
+    if policy is not None:
+        block = nn.remat(Block, policy=policy, prevent_cse=not in_loop)
     new = []
     for place, i in enumerate(layers):
         layer = block(config, config.layer(i), d_model, causal, dtype, name=LAYER.format(i))
