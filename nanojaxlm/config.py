@@ -48,7 +48,7 @@ class Config:
     optimizer: Optimizer
     training: TrainingConfig
     loss: LossConfig = field(default_factory=LossConfig)
-    mesh: MeshConfig = field(default_factory=MeshConfig)
+    mesh: MeshConfig | str = field(default_factory=MeshConfig)  # "auto": planning chooses one
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     seed: int = 0
@@ -61,6 +61,8 @@ class Config:
             )
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in [0, 2**32), got {self.seed}")
+        if isinstance(self.mesh, str) and self.mesh != "auto":
+            raise ValueError(f"mesh must be 'auto' or the sizes of its axes, got {self.mesh!r}")
         self._check_objective()
 
     def _check_objective(self) -> None:

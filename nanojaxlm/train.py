@@ -13,6 +13,7 @@ import optax
 from rich.console import Console
 
 from nanojaxlm.accelerators import peak_flops_per_second
+from nanojaxlm.assembly import assemble, mesh_for
 from nanojaxlm.checkpoint import Checkpoints, Saved
 from nanojaxlm.config import Config, EvaluationConfig
 from nanojaxlm.data.input import Batches, make_batches, validation_batches
@@ -29,16 +30,9 @@ from nanojaxlm.loading import load_params
 from nanojaxlm.metrics import Speedometer, train_flops_per_row
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.progress import Progress
-from nanojaxlm.sharding import batch_sharding, check_batch, describe, make_mesh, use_mesh
-from nanojaxlm.state import (
-    TrainState,
-    abstract_state,
-    init_state,
-    num_parameters,
-    parameter_boxes,
-    state_of,
-)
-from nanojaxlm.step import make_eval_step, make_step
+from nanojaxlm.sharding import MeshConfig, batch_sharding, describe, use_mesh
+from nanojaxlm.state import TrainState, init_state, num_parameters, state_of
+from nanojaxlm.step import make_eval_step
 from nanojaxlm.token_store import TokenStore
 from nanojaxlm.typed_config import dump_json, flatten, to_plain
 from nanojaxlm.writers import RunWriter, replace_text
@@ -67,15 +61,12 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
     tokenizer = load_tokenizer(stores[0].tokenizer, objective.extra_tokens)
     config = with_vocabulary(config, tokenizer)
     vocabulary = Vocabulary.of(tokenizer, config.model.start_id)
-    mesh = make_mesh(config.mesh)
-    check_batch(mesh, config.data.batch_size // config.training.accumulation)
+    mesh_config = choose_mesh(config, jax.devices(), console)
+    mesh = mesh_for(config, mesh_config, jax.devices())
     steps = config.training.steps
     peak = peak_flops_per_second(list(mesh.devices.flat))  # no single device is used below
-    with use_mesh(mesh), stop_signals() as stopped, ExitStack() as closing:
-        model = Transformer(config.model)
-        boxes = parameter_boxes(model)
-        optimizer = config.optimizer.make(steps, boxes)
-        abstract = abstract_state(boxes, optimizer, mesh)
+    with use_mesh(mesh, mesh_config), stop_signals() as stopped, ExitStack() as closing:
+        model, optimizer, abstract, step = assemble(config, mesh)
         rows = (config.data, stores, batch_sharding(mesh))
         batches = make_batches(*rows, seed=config.seed, vocabulary=vocabulary)
         closing.callback(batches.close)
@@ -89,9 +80,6 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
             return state
         if jax.process_index() == 0:
             replace_text(workdir / CONFIG, dump_json(config))
-        step = make_step(
-            model, optimizer, config.loss, config.training.accumulation, abstract, mesh
-        )
         bytes_per_token = tokenizer.bytes_per_token()
         eval_step = make_eval_step(model, config.loss, bytes_per_token, abstract.params, mesh)
         sample = sampler(config.evaluation, model, tokenizer)
@@ -141,6 +129,18 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
                     "command again to go on"
                 )
     return state
+
+
+def choose_mesh(config: Config, devices: Sequence[Any], console: Console) -> MeshConfig:
+    """The config's mesh; where that is "auto", what planning chooses, with its reason said."""
+    if isinstance(config.mesh, MeshConfig):
+        return config.mesh
+    from nanojaxlm.planning import auto
+
+    chosen, why = auto.choose_mesh(config, devices)
+    if jax.process_index() == 0:
+        console.print(f"mesh: {why}", highlight=False)
+    return chosen
 
 
 def sampler(

@@ -131,11 +131,16 @@ def parse_flags(
             f"{override} overrides a field, but --config=FILE is missing; a run's own config is "
             "--config=configs/saved.py:WORKDIR/config.json"
         )
+    words: dict[str, str] = {}
     if file is not None:
-        _check_overrides(argv, _load(file))
+        tree = _load(file)
+        argv, words = _take_words(argv, tree.to_dict())
+        _check_overrides(argv, tree)
     parse_command_line(argv, flag_values)
-    tree: Any = flag_values["config"].value
-    return None if file is None else from_config_dict(cls, tree)
+    if file is None:
+        return None
+    tree = flag_values["config"].value.to_dict() | words
+    return from_config_dict(cls, tree)
 
 
 def parse_command_line(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -185,6 +190,20 @@ def _load(file: str) -> config_dict.ConfigDict:
             f"--config={file}: get_config() must return a ConfigDict, got {type(tree).__name__}"
         )
     return tree
+
+
+def _take_words(argv: Sequence[str], tree: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """The command line without `--config.GROUP=WORD`, and those words by their group: a word for a
+    whole group of fields (--config.mesh=auto), which ml_collections has no way to say."""
+    rest, words = [], {}
+    for argument in argv:
+        name, _, word = argument.partition("=")
+        group = name.lstrip("-").removeprefix("config.")
+        if name.lstrip("-").startswith("config.") and isinstance(tree.get(group), Mapping):
+            words[group] = word
+        else:
+            rest.append(argument)
+    return rest, words
 
 
 def _check_overrides(argv: Sequence[str], tree: config_dict.ConfigDict) -> None:

@@ -25,13 +25,15 @@ ROOMS = (
     ("step", "checkpoint"),
     ("evaluation", "inference", "reporting"),
     ("config",),
-    ("loading", "progress"),
+    ("distributed", "peers", "compilation_cache"),
+    ("loading", "progress", "assembly", "preflight"),
+    ("planning",),
     ("train", "interop"),
     ("main", "evaluate", "generate", "report", "tokenize", "benchmark"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 ABOVE_THE_CONFIG = {
-    "loading", "train", "interop", "main", "evaluate", "generate", "report", "tokenize",
+    "loading", "assembly", "preflight", "planning", "train", "interop", "main", "evaluate", "generate", "report", "tokenize",
 }  # fmt: skip
 FOR_THE_PIPELINE = {"errors", "typed_config", "token_store"}
 

@@ -55,6 +55,7 @@ class Picture:
     weights: tuple[float, ...] = ()
     others: tuple[Circle | Square, ...] = ()
     coats: tuple[Paint, ...] = ()
+    border: Paint | str = field(default_factory=Paint)
 
 
 PICTURE = Picture(shape=Circle(radius=2.5), width=7, tags=("a", "b"), weights=(0.5, 2.0))
@@ -221,6 +222,14 @@ def test_overrides_reach_fields_of_every_kind(parse):
 def test_fields_that_are_none_can_be_overridden(parse):
     picture = parse("--config.width=9", "--config.scale=0.5", "--config.title=dawn")
     assert (picture.width, picture.scale, picture.title) == (9, 0.5, "dawn")
+
+
+def test_a_word_can_stand_for_a_whole_group_where_its_type_says_so(parse):
+    assert parse("--config.border=auto", "--config.width=9") == Picture(
+        shape=Circle(radius=2.5), tags=("a",), width=9, border="auto"
+    )
+    with pytest.raises(UserError, match=r"config\.paint must be a Paint, got 'auto'"):
+        parse("--config.paint=auto")
 
 
 def test_a_tuple_can_be_overridden(parse):

@@ -20,14 +20,14 @@ from nanojaxlm.errors import UserError, run
 from nanojaxlm.interop.exporting import export
 from nanojaxlm.interop.importing import import_folder
 from nanojaxlm.interop.weights import MAX_SHARD_BYTES
-from nanojaxlm.sharding import MeshConfig
-from nanojaxlm.typed_config import from_config_dict, parse_command_line, to_plain
+from nanojaxlm.sharding import MESH_AXES, MeshConfig
+from nanojaxlm.typed_config import from_config_dict, parse_command_line
 
 FOLDER = flags.DEFINE_string("folder", None, "The folder to import, or to export into.")
 WORKDIR = flags.DEFINE_string("workdir", None, "import: the workdir to make.")
 MESH = {
     name: flags.DEFINE_integer(f"mesh.{name}", size, f"import: devices along the axis {name}.")
-    for name, size in to_plain(MeshConfig()).items()
+    for name, size in zip(MESH_AXES, MeshConfig().sizes, strict=True)
 }
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "export: a workdir, or WORKDIR/checkpoints/STEP."

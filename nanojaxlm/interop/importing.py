@@ -117,8 +117,9 @@ def import_folder(
         )
     tokenizer = load_tokenizer(read_tokenizer(opened.folder.path))
     check_vocabulary(opened, tokenizer)
-    config = whole_config(opened.config, tokenizer, mesh or MeshConfig())
-    on_mesh = make_mesh(config.mesh)
+    mesh = mesh or MeshConfig()
+    config = whole_config(opened.config, tokenizer, mesh)
+    on_mesh = make_mesh(mesh)
     abstract = to_disk(_abstract(opened, on_mesh))
     part = workdir.with_name(f"{workdir.name}.part")
     try:
