@@ -1,93 +1,44 @@
-"""A mixture of experts: each token goes through a few of many feed-forwards, and none is dropped.
+"""A mixture of experts: each token goes through a few of many feed-forwards.
 
-Tokens are sorted by expert, and one ragged product a matrix does all experts
-(Gale et al. 2022, MegaBlocks).
+Tokens are sorted by expert, and one grouped product a matrix does all experts (Gale et al. 2022,
+MegaBlocks). On a mesh each device routes its own tokens, and nothing is gathered but kernels over
+FSDP: an all-to-all brings a token to the devices of its experts (dispatch.py).
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from nanojaxlm.model.config import MixtureConfig
+from nanojaxlm.model.dispatch import buffer_rows, through_experts, through_owners
+from nanojaxlm.model.grouped import grouped_product
 from nanojaxlm.model.layers import ACTIVATIONS, Einsum, FeedForward
-from nanojaxlm.sharding import constrain, named
+from nanojaxlm.model.router import Router, RouterSums, auxiliary_loss, route, router_sums
+from nanojaxlm.sharding import (
+    active,
+    axis_size,
+    constrain,
+    mesh_axes,
+    named,
+    per_device,
+    splits_evenly,
+)
 
 LOSSES = "losses"  # the collection that the auxiliary losses are sown into
+COUNTS = "counts"  # and the one for how many assignments were dropped
 
 
-class Routing(NamedTuple):
-    """experts_MK: int32, the experts of each of M tokens. weights_MK: float32, of their outputs.
-    scores_ME: float32, all scores, each token's summing to 1."""
+class Kernels(NamedTuple):
+    """Of all experts together; gate: None where they have none."""
 
-    experts_MK: jax.Array
-    weights_MK: jax.Array
-    scores_ME: jax.Array
-
-
-def route(logits_ME: jax.Array, choice_bias_E: jax.Array | None, config: MixtureConfig) -> Routing:
-    """The choice of top_k experts a token, from float32 router logits.
-
-    Softmax: Mixtral, Qwen-MoE. Sigmoid, with a bias for the choice and groups of experts scored by
-    the sum of their two best: DeepSeek-V3 (arXiv 2412.19437, section 2.1.2).
-    """
-    c = config
-    if c.scores == "softmax":
-        scores_ME = jax.nn.softmax(logits_ME, axis=-1)
-    else:
-        scores_ME = jax.nn.sigmoid(logits_ME)
-    choice_ME = scores_ME
-    if choice_bias_E is not None:
-        choice_ME = choice_ME + jax.lax.stop_gradient(choice_bias_E)[None]
-    if c.num_groups > 1:
-        grouped_MGE = choice_ME.reshape(-1, c.num_groups, c.num_experts // c.num_groups)
-        best_MG2, _ = jax.lax.top_k(grouped_MGE, min(2, grouped_MGE.shape[-1]))
-        _, groups = jax.lax.top_k(jnp.sum(best_MG2, axis=-1), c.top_groups)
-        open_MG = jnp.sum(jax.nn.one_hot(groups, c.num_groups), axis=1) > 0
-        choice_ME = jnp.where(open_MG[:, :, None], grouped_MGE, -jnp.inf).reshape(choice_ME.shape)
-    _, experts_MK = jax.lax.top_k(choice_ME, c.top_k)
-    weights_MK = jnp.take_along_axis(scores_ME, experts_MK, axis=-1)
-    if c.normalize:
-        weights_MK = weights_MK / (jnp.sum(weights_MK, axis=-1, keepdims=True) + 1e-20)
-    if c.scores == "sigmoid":
-        scores_ME = scores_ME / jnp.sum(scores_ME, axis=-1, keepdims=True)
-    return Routing(experts_MK, weights_MK * c.scale, scores_ME)
-
-
-def auxiliary_loss(
-    routing: Routing, logits_ME: jax.Array, valid_M: jax.Array, config: MixtureConfig
-) -> jax.Array:
-    """float32[]: load_balance * E sum_e f_e p_e + router_z * mean (log Z)², over valid tokens.
-
-    f_e: part of the assignments that go to expert e; p_e: its mean score; 1 where all are even
-    (Fedus et al. 2021, Switch Transformer, eq. 4; Zoph et al. 2022, ST-MoE, eq. 5).
-    """
-    weight_M = valid_M.astype(jnp.float32)
-    count = jnp.maximum(jnp.sum(weight_M), 1.0)
-    chosen_ME = jnp.sum(jax.nn.one_hot(routing.experts_MK, config.num_experts), axis=1)
-    share_E = jnp.sum(chosen_ME * weight_M[:, None], axis=0) / (count * config.top_k)
-    score_E = jnp.sum(routing.scores_ME * weight_M[:, None], axis=0) / count
-    balance = config.num_experts * jnp.sum(share_E * score_E)
-    z = jnp.sum(jnp.square(jax.nn.logsumexp(logits_ME, axis=-1)) * weight_M) / count
-    return config.load_balance * balance + config.router_z * z
-
-
-class Router(nn.Module):
-    config: MixtureConfig
-    d_model: int
-
-    @nn.compact
-    def __call__(self, x_MD: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """float32 logits_ME, and the choice bias where there is one."""
-        c = self.config
-        init = named(nn.initializers.normal(self.d_model**-0.5), ("embed", "router"), (0,))
-        kernel_DE = self.param("kernel", init, (self.d_model, c.num_experts), jnp.float32)
-        logits_ME = jnp.einsum("MD,DE->ME", x_MD.astype(jnp.float32), kernel_DE)
-        if not c.choice_bias:
-            return logits_ME, None
-        init = named(nn.initializers.zeros, ("router",))
-        return logits_ME, self.param("choice_bias", init, (c.num_experts,), jnp.float32)
+    up_EDF: jax.Array
+    gate_EDF: jax.Array | None
+    down_EFD: jax.Array
 
 
 class Experts(nn.Module):
@@ -96,26 +47,17 @@ class Experts(nn.Module):
     config: MixtureConfig
     d_model: int
     out_scale: float
-    dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x_MD: jax.Array, sizes_E: jax.Array) -> jax.Array:
-        """Rows sorted by expert, sizes_E (int32) of them for each."""
-        expert = self.config.expert
-        e, d, f = self.config.num_experts, self.d_model, expert.hidden
-
-        def product(name: str, x: jax.Array, fan_in: int, out: int, scale: float) -> jax.Array:
-            names = ("expert", "mlp", "embed") if name == "down" else ("expert", "embed", "mlp")
-            kernel = ExpertKernel((e, fan_in, out), names, scale, name=name)()
-            return jax.lax.ragged_dot(x, kernel.astype(self.dtype), sizes_E)
-
-        h_MF = product("up", x_MD, d, f, 1.0)
-        activation = ACTIVATIONS[expert.activation]
-        if expert.gated:
-            h_MF = activation(product("gate", x_MD, d, f, 1.0)) * h_MF
-        else:
-            h_MF = activation(h_MF)
-        return product("down", h_MF, f, d, self.out_scale)
+    def __call__(self) -> Kernels:
+        """float32."""
+        e, d, f = self.config.num_experts, self.d_model, self.config.expert.hidden
+        inward, outward = (e, d, f), (e, f, d)
+        return Kernels(
+            ExpertKernel(inward, _INWARD, 1.0, name="up")(),
+            ExpertKernel(inward, _INWARD, 1.0, name="gate")() if self.config.expert.gated else None,
+            ExpertKernel(outward, _OUTWARD, self.out_scale, name="down")(),
+        )
 
 
 class ExpertKernel(nn.Module):
@@ -129,6 +71,22 @@ class ExpertKernel(nn.Module):
         return self.param("kernel", named(init, self.names, (1,)), self.shape, jnp.float32)
 
 
+_INWARD = ("expert", "expert_embed", "mlp")
+_OUTWARD = ("expert", "mlp", "expert_embed")
+
+
+class Routed(NamedTuple):
+    """What one device knows after its tokens went through their experts.
+
+    out_PBTD: a sum over the part of the experts' hidden axis that the device has; P = 1. sums_BT,
+    dropped_BT: over its tokens; B = T = 1, so that the sums of all devices are the whole batch's.
+    """
+
+    out_PBTD: jax.Array
+    sums_BT: RouterSums
+    dropped_BT: jax.Array
+
+
 class Mixture(nn.Module):
     config: MixtureConfig
     d_model: int
@@ -137,21 +95,23 @@ class Mixture(nn.Module):
 
     @nn.compact
     def __call__(self, x_BTD: jax.Array, valid_BT: jax.Array) -> jax.Array:
-        """The weighted sum of each token's experts; sows the auxiliary loss of valid tokens."""
+        """The weighted sum of each token's experts; padding goes to none.
+
+        Sows the auxiliary loss of valid tokens and, with a capacity, how many of their assignments
+        were dropped and how many there were: float32[2].
+        """
         c, d = self.config, self.d_model
-        x_MD = x_BTD.reshape(-1, d)
-        logits_ME, choice_bias_E = Router(c, d, name="router")(x_MD)
-        routing = route(logits_ME, choice_bias_E, c)
-        loss = auxiliary_loss(routing, logits_ME, valid_BT.reshape(-1), c)
-        self.sow(LOSSES, "router_loss", loss)
-        expert_of = routing.experts_MK.reshape(-1)
-        order = jnp.argsort(expert_of, stable=True)
-        sizes_E = jnp.bincount(expert_of, length=c.num_experts).astype(jnp.int32)
-        experts = Experts(c, d, self.out_scale, self.dtype, name="experts")
-        sorted_out = experts(jnp.take(x_MD, order // c.top_k, axis=0), sizes_E)
-        out_MKD = jnp.take(sorted_out, jnp.argsort(order), axis=0).reshape(-1, c.top_k, d)
-        out_MD = jnp.einsum("MKD,MK->MD", out_MKD, routing.weights_MK.astype(out_MKD.dtype))
-        out_BTD = constrain(out_MD.reshape(x_BTD.shape), "batch", "length", "act_embed")
+        logits_BTE, choice_bias_E = Router(c, d, name="router")(x_BTD)
+        kernels = Experts(c, d, self.out_scale, name="experts")()
+        kernels = jax.tree.map(lambda kernel: kernel.astype(self.dtype), kernels)
+        routed = _run(c, x_BTD, logits_BTE, valid_BT, choice_bias_E, kernels)
+        sums = jax.tree.map(lambda part: jnp.sum(part, axis=(0, 1)), routed.sums_BT)
+        self.sow(LOSSES, "router_loss", auxiliary_loss(sums, c))
+        if c.capacity is not None:
+            counts = jnp.stack([jnp.sum(routed.dropped_BT), sums.count * c.top_k])
+            self.sow(COUNTS, "dropped", counts)
+        out_BTD = jnp.sum(routed.out_PBTD, axis=0)
+        out_BTD = constrain(out_BTD, "batch", "residual_length", "act_embed")
         if c.shared is None:
             return out_BTD
         shared_BTD = FeedForward(c.shared, d, self.out_scale, self.dtype, name="shared")(x_BTD)
@@ -160,3 +120,81 @@ class Mixture(nn.Module):
             gate = Einsum("BTD,DE->BTE", (d, 1), names, dtype=self.dtype, name="shared_gate")
             shared_BTD = jax.nn.sigmoid(gate(x_BTD)) * shared_BTD
         return out_BTD + shared_BTD
+
+
+def _run(
+    config: MixtureConfig,
+    x_BTD: jax.Array,
+    logits_BTE: jax.Array,
+    valid_BT: jax.Array,
+    choice_bias_E: jax.Array | None,
+    kernels: Kernels,
+) -> Routed:
+    """`_run_on_device` on each device of the mesh, if there is one that the tokens split over."""
+    arrays = (x_BTD, logits_BTE, valid_BT, choice_bias_E, kernels)
+    tokens = ("batch", "length")
+    if active() is None or not splits_evenly(x_BTD.shape[:2], tokens):
+        return _run_on_device(config, 1, (), *arrays)
+    bias = None if choice_bias_E is None else (None,)
+    gate = None if kernels.gate_EDF is None else _INWARD
+    sums = RouterSums((*tokens, None), (*tokens, None), tokens, tokens)
+    run = per_device(
+        partial(_run_on_device, config, axis_size("expert"), mesh_axes("expert_embed")),
+        in_names=((*tokens, None), (*tokens, None), tokens, bias, Kernels(_INWARD, gate, _OUTWARD)),
+        out_names=Routed(("mlp", *tokens, None), sums, tokens),
+    )
+    return run(*arrays)
+
+
+def _run_on_device(
+    config: MixtureConfig,
+    num_owners: int,
+    kernel_axes: tuple[str, ...],
+    x_BTD: jax.Array,
+    logits_BTE: jax.Array,
+    valid_BT: jax.Array,
+    choice_bias_E: jax.Array | None,
+    kernels: Kernels,
+) -> Routed:
+    """num_owners: devices that the experts are split over. kernel_axes: mesh axes that the embed
+    axis of the kernels is split over; it is gathered here, and its gradient scattered."""
+    c, d = config, x_BTD.shape[-1]
+    x_MD, valid_M = x_BTD.reshape(-1, d), valid_BT.reshape(-1)
+    logits_ME = logits_BTE.reshape(-1, c.num_experts)
+    routing = route(logits_ME, choice_bias_E, c)
+    sums = router_sums(routing, logits_ME, valid_M, c)
+    experts_MK = jnp.where(valid_M[:, None], routing.experts_MK, c.num_experts)
+
+    if kernel_axes:
+        gather = partial(jax.lax.all_gather, axis_name=kernel_axes, tiled=True)
+        up_EDF, gate_EDF, down_EFD = kernels
+        gate_EDF = None if gate_EDF is None else gather(gate_EDF, axis=1)
+        kernels = Kernels(gather(up_EDF, axis=1), gate_EDF, gather(down_EFD, axis=2))
+    experts = partial(_feed_forwards, ACTIVATIONS[c.expert.activation], kernels)
+    if num_owners == 1:
+        out_MKD = through_experts(x_MD, experts_MK, experts, c.num_experts)
+        dropped = jnp.zeros((), jnp.float32)
+    else:
+        rows = buffer_rows(len(x_MD), c.top_k, c.num_experts, num_owners, c.capacity)
+        owners = (c.num_experts, num_owners, rows)
+        out_MKD, dropped = through_owners(x_MD, experts_MK, experts, *owners)
+    out_MKD = checkpoint_name(out_MKD, "down")
+    out_MD = jnp.einsum("MKD,MK->MD", out_MKD, routing.weights_MK.astype(out_MKD.dtype))
+    sums, dropped = jax.tree.map(lambda part: part[None, None], (sums, dropped))
+    return Routed(out_MD.reshape(1, *x_BTD.shape), sums, dropped)
+
+
+def _feed_forwards(
+    activation: Callable[[jax.Array], jax.Array],
+    kernels: Kernels,
+    x_RD: jax.Array,
+    sizes_E: jax.Array,
+) -> jax.Array:
+    """Each expert's feed-forward of its own rows."""
+    h_RF = checkpoint_name(grouped_product(x_RD, kernels.up_EDF, sizes_E), "up")
+    if kernels.gate_EDF is None:
+        h_RF = activation(h_RF)
+    else:
+        gate_RF = grouped_product(x_RD, kernels.gate_EDF, sizes_E)
+        h_RF = activation(checkpoint_name(gate_RF, "gate")) * h_RF
+    return grouped_product(h_RF, kernels.down_EFD, sizes_E)
