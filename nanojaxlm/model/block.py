@@ -79,7 +79,9 @@ class Block(nn.Module):
         return self._add("feed_forward", x_BTD, h_BTD), cache
 
     def _before(self, branch: str, x_BTD: jax.Array, normed: bool) -> jax.Array:
-        return norm(self.stack.norm, f"{branch}_norm")(x_BTD) if normed else x_BTD
+        """What a branch reads, whole along the length where the residual is split over tensor."""
+        h_BTD = norm(self.stack.norm, f"{branch}_norm")(x_BTD) if normed else x_BTD
+        return constrain(h_BTD, "batch", "length", "act_embed")
 
     def _add(self, branch: str, x_BTD: jax.Array, h_BTD: jax.Array) -> jax.Array:
         if self.stack.post_norm:
