@@ -1,0 +1,1 @@
+"""The processes of one job, and how they watch each other."""
