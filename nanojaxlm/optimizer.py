@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import optax
 
+from nanojaxlm.moments import MOMENTS, keeping
 from nanojaxlm.sharding import Named
 
 Boxes = Any  # the parameters' tree with a Named box at each leaf
@@ -65,9 +66,11 @@ class AdamW:
     epsilon: float = 1e-8
     weight_decay: float = 0.1
     clip_norm: float | None = 1.0  # of the global gradient
+    moments: str = "float32"  # how both are kept: float32, bfloat16 or int8; see moments.py
 
     def __post_init__(self) -> None:
         _check_optimizer(self.learning_rate, self.weight_decay, self.clip_norm, self.b1, self.b2)
+        _check_moments(self.moments)
 
     def make(self, num_steps: int, boxes: Boxes) -> optax.GradientTransformation:
         adamw = optax.adamw(
@@ -78,7 +81,7 @@ class AdamW:
             weight_decay=self.weight_decay,
             mask=decayed(boxes),
         )
-        return _clipped(self.clip_norm, adamw)
+        return _clipped(self.clip_norm, keeping(adamw, self.moments, boxes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,7 @@ class Muon:
     b2: float = 0.95
     weight_decay: float = 0.0  # of the matrices, times the learning rate
     clip_norm: float | None = None
+    moments: str = "float32"  # as of AdamW; of a matrix, the momentum is the only one
 
     def __post_init__(self) -> None:
         _check_optimizer(
@@ -104,6 +108,7 @@ class Muon:
         )
         if self.adam_learning_rate <= 0:
             raise ValueError(f"adam_learning_rate must be > 0, got {self.adam_learning_rate}")
+        _check_moments(self.moments)
 
     def make(self, num_steps: int, boxes: Boxes) -> optax.GradientTransformation:
         muon = optax.contrib.muon(
@@ -115,7 +120,7 @@ class Muon:
             adam_learning_rate=self.schedule.make(self.adam_learning_rate, num_steps),
             muon_weight_dimension_numbers=_map_boxes(_muon_axes, boxes),
         )
-        return _clipped(self.clip_norm, muon)
+        return _clipped(self.clip_norm, keeping(muon, self.moments, boxes))
 
 
 Optimizer = AdamW | Muon
@@ -177,3 +182,8 @@ def _check_optimizer(
         raise ValueError(f"clip_norm must be > 0 or None, got {clip_norm}")
     if any(not 0 <= momentum < 1 for momentum in momenta):
         raise ValueError(f"b1, b2 and momentum must be in [0, 1), got {momenta}")
+
+
+def _check_moments(moments: str) -> None:
+    if moments not in MOMENTS:
+        raise ValueError(f"moments must be one of {', '.join(MOMENTS)}, got {moments!r}")
