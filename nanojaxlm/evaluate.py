@@ -23,6 +23,7 @@ from typing import Any
 from absl import flags
 from rich.console import Console
 
+from nanojaxlm.compilation_cache import use_compilation_cache
 from nanojaxlm.data.input import DataConfig, validation_batches
 from nanojaxlm.data.objectives import CausalLM
 from nanojaxlm.data.stores import open_stores
@@ -58,6 +59,7 @@ OUTPUT = flags.DEFINE_string("output", None, "By default WORKDIR/evaluation.json
 
 def main(argv: Sequence[str]) -> None:
     parse_command_line(argv)
+    use_compilation_cache()
     if CHECKPOINT.value is None:
         raise UserError("--checkpoint is missing; name the --workdir of a training run")
     pairs = read_pairs(PAIRS.value, PAIRS_LIMIT.value) if PAIRS.value else []

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 
 from absl import flags
 
+from nanojaxlm.compilation_cache import use_compilation_cache
 from nanojaxlm.errors import UserError, run
 from nanojaxlm.inference.filler import Filler
 from nanojaxlm.inference.generator import Generator
@@ -53,6 +54,7 @@ SEED = flags.DEFINE_integer("seed", 0, "The same seed gives the same text.", low
 
 def main(argv: Sequence[str]) -> None:
     parse_command_line(argv)
+    use_compilation_cache()
     if CHECKPOINT.value is None:
         raise UserError("--checkpoint is missing; name the --workdir of a training run")
     prompts = [read_stdin() if prompt == "-" else prompt for prompt in PROMPT.value] or [""]

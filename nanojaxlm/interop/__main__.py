@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from absl import flags
 from rich.console import Console
 
+from nanojaxlm.compilation_cache import use_compilation_cache
 from nanojaxlm.errors import UserError, run
 from nanojaxlm.interop.exporting import export
 from nanojaxlm.interop.importing import import_folder
@@ -56,6 +57,7 @@ def main(argv: Sequence[str]) -> None:
     for name, flag in NEEDED[verb].items():
         if not flag.value:
             raise UserError(f"{verb} needs --{name}; see --help")
+    use_compilation_cache()
     folder = FOLDER.value or ""
     console = Console(highlight=False, soft_wrap=True)
     if verb == "import":
