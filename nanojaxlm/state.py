@@ -21,11 +21,11 @@ class TrainState(NamedTuple):
 def parameter_boxes(model: Transformer) -> Any:
     """The parameters' tree with, at each leaf, a Named box around a ShapeDtypeStruct."""
 
-    def init(key: jax.Array) -> Any:
+    def init() -> Any:  # makes its key too: the mesh's devices may be elsewhere, and run nothing
         batch = example_batch(model.config)
-        return model.init(key, batch.decoder, batch.encoder)["params"]
+        return model.init(jax.random.key(0), batch.decoder, batch.encoder)["params"]
 
-    return jax.eval_shape(init, jax.random.key(0))
+    return jax.eval_shape(init)
 
 
 def abstract_params(boxes: Any, mesh: Mesh) -> Any:
