@@ -42,15 +42,20 @@ class Projections(nn.Module):
         q_BTNH: jax.Array,
         k_BSKH: jax.Array,
         v_BSKH: jax.Array,
-        mask_B1TS: jax.Array,
+        mask: AttentionMask,
+        *,
+        causal: bool = False,
+        window: int | None = None,
         bias_1NTS: jax.Array | None = None,
     ) -> jax.Array:
         """The attended values, projected back to out_BTD."""
         c = self.config
-        scale = c.head_dim**-0.5 if c.scale is None else c.scale
         out_BTNH = attend(
-            q_BTNH, k_BSKH, v_BSKH, mask_B1TS, scale=scale, softcap=c.softcap, bias_1NTS=bias_1NTS
-        )
+            q_BTNH, k_BSKH, v_BSKH, mask,
+            causal=causal, window=window, softcap=c.softcap, bias_1NTS=bias_1NTS,
+            scale=c.head_dim**-0.5 if c.scale is None else c.scale,
+        )  # fmt: skip
+        out_BTNH = constrain(out_BTNH, "batch", "length", "act_heads", None)
         shape, names = (c.num_heads, c.head_dim, self.d_model), ("heads", "head_dim", "embed")
         out = Einsum(
             "BTNH,NHD->BTD", shape, names, self.out_scale, self.dtype, c.out_bias, name="out"
@@ -98,8 +103,10 @@ class SelfAttention(Projections):
         if c.kv_shift:
             k_BSKH = Shift(name="k_shift")(k_BSKH, mask.k_segments_BS)
             v_BSKH = Shift(name="v_shift")(v_BSKH, mask.k_segments_BS)
-        mask_B1TS = mask.dense(self.causal, c.window)
-        return self.attend(q_BTNH, k_BSKH, v_BSKH, mask_B1TS, bias_1NTS), cache
+        if cache is None:
+            mask = mask._replace(q_start=0)  # known at compile time again: scan and remat hide it
+        options = {"causal": self.causal, "window": c.window, "bias_1NTS": bias_1NTS}
+        return self.attend(q_BTNH, k_BSKH, v_BSKH, mask, **options), cache
 
 
 class CrossAttention(Projections):
@@ -124,4 +131,4 @@ class CrossAttention(Projections):
             assert cache is not None, "a decoder with an encoder needs its memory or a cache"
             k_BSKH, v_BSKH = cache.memory_k_BSKH, cache.memory_v_BSKH
             assert k_BSKH is not None and v_BSKH is not None
-        return self.attend(q_BTNH, k_BSKH, v_BSKH, mask.dense(False, None)), cache
+        return self.attend(q_BTNH, k_BSKH, v_BSKH, mask), cache
