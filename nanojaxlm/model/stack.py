@@ -15,14 +15,14 @@ from nanojaxlm.model.cache import LayerCache, StackCache
 from nanojaxlm.model.config import StackConfig
 from nanojaxlm.model.layers import norm
 from nanojaxlm.model.masks import AttentionMask
-from nanojaxlm.model.mixture import LOSSES
+from nanojaxlm.model.mixture import COUNTS, LOSSES
 from nanojaxlm.model.partition import partition
 from nanojaxlm.model.positions import RelativeBias, Rotation, make_rotation
 from nanojaxlm.model.remat import REMAT_POLICIES
 from nanojaxlm.sharding import axis_size
 
 SCANNED = "layers"  # the subtree whose arrays have a leading axis, one entry a repeat
-SOWN = (LOSSES,)  # the collections that layers sow into
+SOWN = (LOSSES, COUNTS)  # the collections that layers sow into
 LAYER = "layer_{}"  # within it, the first of the layers that the entries are of
 
 
