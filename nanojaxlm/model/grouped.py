@@ -1,10 +1,12 @@
 """One product for many matrices: rows sorted by group, each group's with its own matrix."""
 
+import contextlib
+from collections.abc import Iterator
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.pallas.ops.tpu.megablox import ops as megablox
+from jax.experimental.pallas.ops.tpu.megablox.gmm import gmm, tgmm
 
 from nanojaxlm.sharding import MESH_AXES, active, platform
 
@@ -32,10 +34,41 @@ def megablox_product(
     XLA for TPU makes ragged_dot one product of all rows with all groups under a mask, for which its
     cost model counts as many times the FLOPs as there are groups.
     """
-    num_rows, dtype = x_RK.shape[0], x_RK.dtype
+    num_rows = x_RK.shape[0]
     x_RK = jnp.pad(x_RK, ((0, -num_rows % _LANES), (0, 0)))
-    tiling = _TILINGS[dtype.itemsize]
-    return megablox.gmm(x_RK, kernel_GKN, sizes_G, dtype, tiling, interpret=interpret)[:num_rows]
+    return _product(x_RK, kernel_GKN, sizes_G, interpret)[:num_rows]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _product(
+    x_RK: jax.Array, kernel_GKN: jax.Array, sizes_G: jax.Array, interpret: bool
+) -> jax.Array:
+    with _loose_promotion():
+        tiling = _TILINGS[x_RK.dtype.itemsize]
+        return gmm(x_RK, kernel_GKN, sizes_G, x_RK.dtype, tiling, interpret=interpret)
+
+
+def _forward(x_RK: jax.Array, kernel_GKN: jax.Array, sizes_G: jax.Array, interpret: bool):
+    return _product(x_RK, kernel_GKN, sizes_G, interpret), (x_RK, kernel_GKN, sizes_G)
+
+
+def _backward(interpret: bool, kept: tuple[jax.Array, ...], gradient_RN: jax.Array):
+    x_RK, kernel_GKN, sizes_G = kept
+    how = {"tiling": _TILINGS[x_RK.dtype.itemsize], "interpret": interpret}
+    with _loose_promotion():
+        to_x = gmm(gradient_RN, kernel_GKN, sizes_G, x_RK.dtype, transpose_rhs=True, **how)
+        to_kernel = tgmm(x_RK.swapaxes(0, 1), gradient_RN, sizes_G, kernel_GKN.dtype, **how)
+    return to_x, to_kernel, None
+
+
+_product.defvjp(_forward, _backward)
+
+
+@contextlib.contextmanager
+def _loose_promotion() -> Iterator[None]:
+    """What megablox is written for, whatever the caller holds itself to."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def _tile_sizes(largest: int, rows: int, inner: int, outer: int) -> tuple[int, int, int]:

@@ -180,11 +180,14 @@ def test_balance_costs_one_and_all_to_one_expert_costs_as_many_as_there_are():
     experts = np.stack([np.arange(E), (np.arange(E) + 3) % E], axis=1)  # each is chosen twice
     even = Routing(jnp.asarray(experts), jnp.ones((E, 2)), jnp.full((E, E), 1 / E))
     logits = jnp.zeros((E, E))
-    assert auxiliary_loss(router_sums(even, logits, valid, config), config) == pytest.approx(0.1 * 1.0)
+    assert auxiliary_loss(router_sums(even, logits, valid, config), config) == pytest.approx(
+        0.1 * 1.0
+    )
     one = mixture(top_k=1, load_balance=0.1, router_z=0.0)
     first = jnp.zeros((E, 1), jnp.int32)
     skewed = Routing(first, jnp.ones((E, 1)), jax.nn.one_hot(first[:, 0], E))
-    assert auxiliary_loss(router_sums(skewed, logits, valid, one), one) == pytest.approx(0.1 * E)
+    sums = router_sums(skewed, logits, valid, one)
+    assert auxiliary_loss(sums, one) == pytest.approx(0.1 * E)
 
 
 @pytest.mark.parametrize("scores", ["softmax", "sigmoid"])
