@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from nanojaxlm.checkpoint import CheckpointConfig
 from nanojaxlm.data.input import DataConfig
+from nanojaxlm.distributed import DistributedConfig
 from nanojaxlm.losses import LossConfig
 from nanojaxlm.model.config import ModelConfig
 from nanojaxlm.optimizer import Optimizer
@@ -51,6 +52,7 @@ class Config:
     mesh: MeshConfig | str = field(default_factory=MeshConfig)  # "auto": planning chooses one
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:

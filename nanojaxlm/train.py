@@ -1,9 +1,8 @@
 """train(config, workdir): the composition root, the only file that sees everything."""
 
 import dataclasses
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from nanojaxlm.data.objectives import CausalLM, NextTokens
 from nanojaxlm.data.stores import open_stores
 from nanojaxlm.data.tokenizer import Tokenizer, load_tokenizer
 from nanojaxlm.data.vocabulary import Vocabulary
+from nanojaxlm.distributed import stop_signals
 from nanojaxlm.errors import RetryableError, UserError, explain
 from nanojaxlm.evaluation.held_out import evaluate
 from nanojaxlm.inference.filler import Filler
@@ -29,6 +29,8 @@ from nanojaxlm.inference.sampling import Sampling
 from nanojaxlm.loading import load_params
 from nanojaxlm.metrics import Speedometer, train_flops_per_row
 from nanojaxlm.model.transformer import Transformer
+from nanojaxlm.peers.job import ALONE, Peers
+from nanojaxlm.preflight import Preflight
 from nanojaxlm.progress import Progress
 from nanojaxlm.sharding import MeshConfig, batch_sharding, describe, use_mesh
 from nanojaxlm.state import TrainState, init_state, num_parameters, state_of
@@ -40,7 +42,9 @@ from nanojaxlm.writers import RunWriter, replace_text
 CONFIG = "config.json"
 
 
-def train(config: Config, workdir: Path, console: Console | None = None) -> TrainState:
+def train(
+    config: Config, workdir: Path, console: Console | None = None, peers: Peers = ALONE
+) -> TrainState:
     """Trains to config.training.steps, from the newest checkpoint in `workdir` where there is one.
 
     Raises:
@@ -56,6 +60,8 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
             "--config.data.text=FILE"
         )
     prepare_workdir(workdir)
+    preflight = Preflight(peers, config.distributed, console)
+    preflight.hosts(dump_json(config), workdir)
     stores = open_stores(config.data, workdir)
     objective = config.data.objective
     tokenizer = load_tokenizer(stores[0].tokenizer, objective.extra_tokens)
@@ -65,7 +71,7 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
     mesh = mesh_for(config, mesh_config, jax.devices())
     steps = config.training.steps
     peak = peak_flops_per_second(list(mesh.devices.flat))  # no single device is used below
-    with use_mesh(mesh, mesh_config), stop_signals() as stopped, ExitStack() as closing:
+    with use_mesh(mesh, mesh_config), stop_signals() as stop, ExitStack() as closing:
         model, optimizer, abstract, step = assemble(config, mesh)
         rows = (config.data, stores, batch_sharding(mesh))
         batches = make_batches(*rows, seed=config.seed, vocabulary=vocabulary)
@@ -78,6 +84,7 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
         introduce(console, config, stores, abstract, start)
         if start == steps:
             return state
+        preflight.speed(mesh, batches)
         if jax.process_index() == 0:
             replace_text(workdir / CONFIG, dump_json(config))
         bytes_per_token = tokenizer.bytes_per_token()
@@ -110,13 +117,16 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
             return figures
 
         for done in range(start + 1, steps + 1):
-            state, report = step(state, next(batches))
+            batch = next(batches)
+            peers.step(done)
+            state, report = step(state, batch)
             progress.after(done, report)
-            last = done == steps
+            last, stopped = done == steps, stop(done)
             to_validate = last or due(config.evaluation.every, done)
-            to_save = last or bool(stopped) or due(config.checkpoint.every, done)
+            to_save = last or stopped is not None or due(config.checkpoint.every, done)
             if to_validate or to_save:
                 figures = progress.settle()
+                peers.at(f"what follows step {done}")
                 progress.write(figures | validate(done) if to_validate else figures)
             if to_save:
                 saved = Saved(done, to_plain(config), batches.get_state(), stores[0].tokenizer)
@@ -125,7 +135,7 @@ def train(config: Config, workdir: Path, console: Console | None = None) -> Trai
             if stopped and not last:
                 checkpoints.wait()
                 raise RetryableError(
-                    f"stopped by {stopped[0]} after step {done}, which is saved: run the same "
+                    f"stopped by {stopped} after step {done}, which is saved: run the same "
                     "command again to go on"
                 )
     return state
@@ -292,22 +302,3 @@ def introduce(
         console.print(f"going on from the checkpoint of step {start}", highlight=False)
     if jax.device_count() > 1:
         console.print(describe(abstract.params), highlight=False)
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[str]]:
-    """A list that gets the signal's name when the machine asks the process to end."""
-    received: list[str] = []
-
-    def note(number: int, _: Any) -> None:
-        received.append(signal.Signals(number).name)
-
-    try:
-        before = signal.signal(signal.SIGTERM, note)
-    except ValueError:  # not the main thread (a notebook's worker): nothing to catch there
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, before)

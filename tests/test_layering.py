@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # a folder whose modules may import one another.
 ROOMS = (
     ("errors",),
-    ("typed_config", "storage"),
+    ("typed_config", "storage", "peers", "compilation_cache"),
     ("token_store",),
-    ("batch", "sharding", "accelerators", "writers"),
+    ("batch", "sharding", "accelerators", "writers", "distributed"),
     ("model",),
     ("losses", "optimizer", "metrics"),
     ("data",),
@@ -25,7 +25,6 @@ ROOMS = (
     ("step", "checkpoint"),
     ("evaluation", "inference", "reporting"),
     ("config",),
-    ("distributed", "peers", "compilation_cache"),
     ("loading", "progress", "assembly", "preflight"),
     ("planning",),
     ("train", "interop"),
@@ -33,7 +32,8 @@ ROOMS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 ABOVE_THE_CONFIG = {
-    "loading", "assembly", "preflight", "planning", "train", "interop", "main", "evaluate", "generate", "report", "tokenize",
+    "loading", "assembly", "preflight", "planning", "train", "interop", "main",
+    "evaluate", "generate", "report", "tokenize",
 }  # fmt: skip
 FOR_THE_PIPELINE = {"errors", "typed_config", "token_store"}
 

@@ -30,6 +30,7 @@ from nanojaxlm.peers.line import Line
 _PROTOCOL = "nanojaxlm peers 1"
 _BEAT_SECONDS = 0.25
 _EXIT_SECONDS = 3.0
+_OWN_SECONDS = 0.5
 AGAIN = "run the same command again to go on from the last checkpoint"
 
 
@@ -44,7 +45,7 @@ class Peers:
         self.who = {index: Who(index, socket.gethostname(), os.getpid())}
         self.clock_skew = 0.0  # seconds that this host's clock is ahead of process 0's
         self._limits = limits
-        self._me = Whereabouts(since=time.monotonic())
+        self._me = Whereabouts(limit=limits.patience, since=time.monotonic())
         self._steps = 0
         self._lines: dict[int, Line] = {}  # to all others from 0, to 0 from the others
         self._gathering: dict[int, Any] = {}  # what came for the round under way, by process
@@ -56,23 +57,23 @@ class Peers:
     def step(self, number: int) -> None:
         """To be called right before each training step."""
         self._steps += 1
-        self._move(f"step {number}", in_step=self._steps > 1)
+        first = self._steps == 1  # it compiles
+        self.at(f"step {number}", self._limits.patience if first else self._limits.stall)
 
-    def at(self, place: str) -> None:
-        """To be called before other work that may take long: "validation", "saving", …."""
-        self._move(place, in_step=False)
+    def at(self, place: str, seconds: float | None = None) -> None:
+        """To be called before other work that may take long: "validation", "a checkpoint", ….
+
+        seconds: how long it may take at most; None = the limits' patience.
+        """
+        limit = self._limits.patience if seconds is None else seconds
+        self._me = Whereabouts(self._me.mark + 1, place, limit, time.monotonic())
 
     def gather(self, value: Any) -> list[Any]:
         """One JSON value of each process, by index, in all processes; so a barrier too."""
         return self._exchange(value, last=False)
 
-    def fail(self, error: str, code: int, cause_seconds: float = 0.0) -> NoReturn:
-        """Ends all processes, this one with its own error; the others say whose it was.
-
-        cause_seconds: how long to wait first for the watch to name another process, where the error
-        may be but a consequence of that one's end.
-        """
-        time.sleep(cause_seconds)
+    def fail(self, error: str, code: int) -> NoReturn:
+        """Ends all processes, this one with its own error; the others say whose it was."""
         told = f"{self.who[self.index]} failed: {error}; all {self.count} processes end"
         self._end(error, code, told)
 
@@ -83,10 +84,6 @@ class Peers:
             self._exchange(None, last=True)
 
     # the threads
-
-    def _move(self, place: str, in_step: bool) -> None:
-        me = self._me
-        self._me = Whereabouts(me.mark + 1, place, in_step, time.monotonic())
 
     def _exchange(self, value: Any, last: bool) -> list[Any]:
         if self.count == 1:
@@ -125,6 +122,11 @@ class Peers:
             os.write(2, f"error: {error}\n".encode())
             sys.stdout.flush()
         os._exit(code)
+
+    def _told(self, message: dict[str, Any]) -> NoReturn:
+        """Ends this process as another says; its own error, where all have the same, goes first."""
+        time.sleep(_OWN_SECONDS)
+        self._end(message["end"], message["code"])
 
     def _tell(self, error: str, code: int) -> None:
         """That the job ends: from process 0 to all, from another to process 0."""
@@ -247,13 +249,13 @@ class _Host(Peers):
         now = time.monotonic()
         where = self._ledger.where.get(guest.index, Whereabouts(since=now))
         if "beat" in message:
-            mark, place, in_step, still = message["beat"]
-            where = Whereabouts(mark, place, in_step, now - still)
+            mark, place, limit, still = message["beat"]
+            where = Whereabouts(mark, place, limit, now - still)
             line.send({"clock": [message["clock"], time.time()]})
         elif "gather" in message:
             self._arrive(guest.index, message["gather"], message["last"])
         elif "end" in message:
-            self._end(message["end"], message["code"])
+            self._told(message)
         where.heard = now
         if self._ledger.where:
             self._ledger.where[guest.index] = where
@@ -269,7 +271,7 @@ class _Host(Peers):
                     where.heard = now
             last = now
             me = self._me
-            self._ledger.where[0] = Whereabouts(me.mark, me.place, me.in_step, me.since, now)
+            self._ledger.where[0] = Whereabouts(me.mark, me.place, me.limit, me.since, now)
             verdict = self._ledger.verdict(now)
             if verdict is not None:
                 self._end(f"{verdict}; all {self.count} processes end; {AGAIN}", EXIT_RETRY)
@@ -335,7 +337,7 @@ class _Guest(Peers):
                     self._welcome = True
                     self._changed.notify_all()
             elif "end" in message:
-                self._end(message["end"], message["code"])
+                self._told(message)
         if not self._closing:
             self._lost("is dead: it left without a word")
 
@@ -348,7 +350,7 @@ class _Guest(Peers):
                 self._heard = now
             last = now
             still = now - me.since
-            line.send({"beat": [me.mark, me.place, me.in_step, still], "clock": time.time()})
+            line.send({"beat": [me.mark, me.place, me.limit, still], "clock": time.time()})
             if now - self._heard > self._limits.silence and not self._closing:
                 self._lost(f"is silent for {now - self._heard:.0f} s")
             time.sleep(beat)

@@ -31,7 +31,7 @@ class Whereabouts:
 
     mark: int = 0
     place: str = "the start"
-    in_step: bool = False  # in a step that does not compile
+    limit: float = 3600.0  # seconds that it may stand still here
     since: float = 0.0  # time.monotonic() of the last move
     heard: float = 0.0  # time.monotonic() of the last word
 
@@ -58,10 +58,8 @@ class Ledger:
             return None
         lowest = min(where.mark for where in self.where.values())
         behind = {i: where for i, where in self.where.items() if where.mark == lowest}
-        for where in behind.values():
-            limit = self.limits.stall if where.in_step else self.limits.patience
-            if now - where.since <= limit:
-                return None
+        if any(now - where.since <= where.limit for where in behind.values()):
+            return None
         still = min(now - where.since for where in behind.values())
         place = next(iter(behind.values())).place
         if len(behind) == self.count:

@@ -5,9 +5,9 @@ from nanojaxlm.peers.ledger import Ledger, Limits, Whereabouts, Who
 LIMITS = Limits(start=10, silence=2, stall=2, patience=60)
 
 
-def whereabouts(now, marks, still=0.0, in_step=True):
+def whereabouts(now, marks, still=0.0, limit=2.0):
     return {
-        i: Whereabouts(mark, f"step {mark}", in_step, now - still, now)
+        i: Whereabouts(mark, f"step {mark}", limit, now - still, now)
         for i, mark in enumerate(marks)
     }
 
@@ -42,9 +42,9 @@ def test_one_that_moves_is_not_stuck_however_far_behind():
     assert ledger(where).verdict(1000.0) is None
 
 
-def test_beside_steps_patience_counts_of_the_one_behind():
+def test_the_limit_that_counts_is_that_of_the_one_behind():
     where = whereabouts(1000.0, [9, 8, 9], still=50.0)
-    where[1] = Whereabouts(8, "saving", False, 950.0, 1000.0)
+    where[1] = Whereabouts(8, "saving", 60.0, 950.0, 1000.0)
     assert ledger(where).verdict(1000.0) is None
     where[1].since = 930.0
     verdict = ledger(where).verdict(1000.0)
