@@ -1,13 +1,11 @@
 """One result for every way to compute a stack: scanned or unrolled, made again or kept."""
 
-from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 from nanojaxlm.checkpoint import from_disk, to_disk
-from nanojaxlm.losses import LossConfig
 from nanojaxlm.model.config import (
     FeedForwardConfig,
     LayerNormConfig,
@@ -20,7 +18,6 @@ from nanojaxlm.model.partition import Partition, partition
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.sharding import MeshConfig, make_mesh
 from nanojaxlm.state import abstract_params, parameter_boxes
-from nanojaxlm.step import batch_loss
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 VOCAB = 50
@@ -78,48 +75,6 @@ def test_scanned_equals_unrolled(
     np.testing.assert_allclose(loss, wanted, rtol=1e-6)
     np.testing.assert_allclose(sums, wanted_sums, rtol=1e-5)
     assert_trees_close(gradient, to_disk(wanted_gradient), relative=2e-5)
-
-
-@pytest.mark.slow
-def test_remat_changes_neither_loss_nor_gradient(
-    tiny_config, build, loss_and_gradient, assert_trees_close, packed_batch
-):
-    """With a mixture, whose loss comes out of the layers beside what they pass on."""
-    batch = packed_batch(3, 8, VOCAB)
-    kept = build(tiny_config(feed_forward=MIXTURE))
-    (wanted, wanted_sums), wanted_gradient = loss_and_gradient(kept.model, kept.params, batch)
-    assert wanted_sums.extra > 0
-    for remat in ("full", "dots"):
-        model = Transformer(tiny_config(feed_forward=MIXTURE, remat=remat))
-        (loss, sums), gradient = loss_and_gradient(model, kept.params, batch)
-        np.testing.assert_allclose(loss, wanted, rtol=1e-6)
-        np.testing.assert_allclose(sums, wanted_sums, rtol=1e-5)
-        assert_trees_close(gradient, wanted_gradient, relative=1e-5)
-
-
-@pytest.mark.parametrize(("remat", "products"), [("full", True), ("dots", False)])
-def test_remat_full_computes_products_again_and_dots_keeps_them(
-    tiny_config, random_params, packed_batch, remat: str, products: bool
-):
-    """Counted in the program for the gradient, before XLA merges or moves anything."""
-    batch = packed_batch(3, 8, VOCAB)
-
-    def count(model: Transformer) -> int:
-        params = jax.eval_shape(lambda: random_params(model))
-
-        def objective(params: Any) -> Any:
-            return batch_loss(model, LossConfig(chunk_length=8), params, batch)
-
-        jaxpr = str(jax.make_jaxpr(jax.grad(objective, has_aux=True))(params))
-        return jaxpr.count("dot_general")
-
-    kept = count(Transformer(tiny_config(scan=False)))
-    redone = count(Transformer(tiny_config(scan=False, remat=remat)))
-    layer_products = 2 * 7  # 2 layers of q, k, v, out, up, gate, down
-    if products:
-        assert redone >= kept + layer_products
-    else:  # attention's two products have batch dimensions: only those are made again
-        assert redone <= kept + 2 * 2
 
 
 def test_norms_stand_before_after_or_over_the_sum(tiny_config):
