@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from jax.sharding import Mesh
 
+from nanojaxlm.model.masks import Band
 from nanojaxlm.planning import kernels
 from nanojaxlm.planning.groups import axes_of, replica_groups, source_target_pairs
 from nanojaxlm.planning.loops import trips
@@ -26,7 +27,9 @@ COLLECTIVES = {
     "collective-broadcast": "collective-broadcast",
 }
 _WORK = {"fusion", "dot", "convolution", "custom-call", "while", "call", "conditional"}
-_FREE_CALLS = {"AllocateBuffer", "AsyncCollectiveStart", "AsyncCollectiveDone", "Sharding"}
+_FREE_CALLS = {
+    "AllocateBuffer", "AsyncCollectiveStart", "AsyncCollectiveDone", "ConcatBitcast", "Sharding",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -115,26 +118,25 @@ class Program:
         return sorted(rows, key=lambda one: -one.sent * one.count)
 
 
-def analyse(text: str, mesh: Mesh, attended: float = 1.0) -> Program:
+def analyse(text: str, mesh: Mesh, bands: Sequence[Band] = ()) -> Program:
     """Counts the program that `compiled.as_text()` prints, compiled for the devices of `mesh`.
 
-    attended: the part of the score blocks that an attention kernel visits: its mask is not in the
-    text.
+    bands: of the layers' attention: what a kernel skips is not in the text.
 
     Raises:
         ValueError: the text is no module of XLA's.
     """
     module = parse(text)
     program = Program()
-    _Walk(module, mesh, attended, program).computation(module.entry, 1.0)
+    _Walk(module, mesh, bands, program).computation(module.entry, 1.0)
     return program
 
 
 class _Walk:
     """Through everything that runs, with the number of times that it does."""
 
-    def __init__(self, module: Module, mesh: Mesh, attended: float, program: Program):
-        self.module, self.mesh, self.attended, self.program = module, mesh, attended, program
+    def __init__(self, module: Module, mesh: Mesh, bands: Sequence[Band], program: Program):
+        self.module, self.mesh, self.bands, self.program = module, mesh, bands, program
 
     def computation(self, inside: Computation, times: float) -> None:
         asynchronous: set[str | None] = (
@@ -181,7 +183,7 @@ class _Walk:
         found = []
         for name in branches:
             program = Program()
-            walk = _Walk(self.module, self.mesh, self.attended, program)
+            walk = _Walk(self.module, self.mesh, self.bands, program)
             walk.computation(self.module.computations[name], times)
             found.append(program)
         if not found:
@@ -277,7 +279,7 @@ class _Walk:
         if name in _FREE_CALLS:
             return
         operands = _operands(call, inside)
-        cost = kernels.cost(call, operands, self.attended)
+        cost = kernels.cost(call, operands, self.bands)
         if cost is None:
             _add(self.program.uncounted, name, times)
             moved = sum(shape.bytes for shape in (*operands, *call.shapes) if in_memory(shape))

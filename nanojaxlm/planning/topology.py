@@ -109,7 +109,7 @@ def devices_of(topology: Topology | str) -> Sequence[Any]:
 
 def _cpu_devices(number: int) -> Sequence[Any]:
     with contextlib.suppress(RuntimeError):  # JAX has started
-        if number > jax.config.jax_num_cpu_devices:
+        if number > jax.config.values["jax_num_cpu_devices"]:
             jax.config.update("jax_num_cpu_devices", number)
     devices = jax.devices("cpu")
     if len(devices) < number:

@@ -1,0 +1,65 @@
+"""Compiles the training step of a config for chips that are not here, and says what it would cost.
+
+    python -m nanojaxlm.planning.compile --config=configs/models/llama.py:3.1-8b \\
+        --topology=v6e:16x16 --config.mesh.data=1 --config.mesh.fsdp=256
+    python -m nanojaxlm.planning.compile --config=… --topology=v5p:4x4x8 --search
+    python -m nanojaxlm.planning.compile --config=… --topology=cpu:8 --json=plan.json
+
+Topologies: v4:, v5p: with three extents, v5e:, v6e: with two, 2xv5e:16x16 for two slices, cpu:8 for
+a CPU cut in eight. TPU ones need libtpu (the extra `tpu`), no TPU. It is the very step that
+nanojaxlm.main runs, with the XLA flags of launch/xla_flags.txt. Figures are of one chip; times are
+bounds from a roofline (planning/roofline.py). With --search meshes, batch sizes and what is kept
+for the backward pass are tried, and those that fit ranked.
+
+Exit codes: 0 it fits (or there is no chip to compare with), 3 it does not, 2 a mistake, 1 a bug.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+from rich.console import Console
+
+from nanojaxlm.config import Config
+from nanojaxlm.errors import UserError, run
+from nanojaxlm.planning.compilation import compile_step
+from nanojaxlm.planning.options import xla_options
+from nanojaxlm.planning.report import report_on, show
+from nanojaxlm.planning.topology import Topology
+from nanojaxlm.typed_config import parse_flags
+from nanojaxlm.writers import replace_text
+
+EXIT_DOES_NOT_FIT = 3
+
+config_flags.DEFINE_config_file("config", None, "A file with get_config(); see configs/.")
+TOPOLOGY = flags.DEFINE_string("topology", None, "The chips: v5e:16x16, v5p:4x4x8, cpu:8, ….")
+JSON = flags.DEFINE_string("json", None, "A file for the same figures as JSON.")
+SEARCH = flags.DEFINE_boolean("search", False, "Try meshes, batch sizes and remat; rank them.")
+XLA_FLAGS = flags.DEFINE_boolean("xla_flags", True, "Compile with launch/xla_flags.txt.")
+
+
+def main(argv: Sequence[str]) -> None:
+    config = parse_flags(argv, Config)
+    if config is None:
+        raise UserError("--config is missing; give one, such as --config=configs/quickstart.py")
+    if TOPOLOGY.value is None:
+        raise UserError("--topology is missing; give one, such as --topology=v5e:16x16")
+    topology = Topology.parse(TOPOLOGY.value)
+    jax.config.update("jax_platforms", "cpu")  # a TPU that is here is left alone
+    options = xla_options(topology.chip) if XLA_FLAGS.value else {}
+    console = Console()
+    step = compile_step(config, topology, options)
+    report = report_on(step)
+    show(report, console)
+    if JSON.value is not None:
+        replace_text(Path(JSON.value), json.dumps(report.plain(), indent=2) + "\n")
+    if report.fits is False:
+        sys.exit(EXIT_DOES_NOT_FIT)
+
+
+if __name__ == "__main__":
+    run(main)
