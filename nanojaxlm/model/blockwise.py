@@ -1,6 +1,5 @@
 """Attention by blocks of queries and keys, in plain JAX: no array of all queries by all keys."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -160,8 +159,7 @@ def _local(
     inputs = Inputs(
         _blocks(q_BTKGH, size_q), _blocks(k_BSKH, size_k), _blocks(v_BSKH, size_k), bias_KGTS
     )
-    attended: Any = _attend_blocks(n, inputs, blocks)
-    out_IBTKGH, log_sum_IBKGT = attended
+    out_IBTKGH, log_sum_IBKGT = _attend_blocks(n, inputs, blocks)
     out_BTNH = jnp.swapaxes(out_IBTKGH, 0, 1).reshape(b, -1, num_heads, h)[:, :t]
     sees_BT = jnp.swapaxes(log_sum_IBKGT[:, :, 0, 0] < -_LOWEST, 0, 1).reshape(b, -1)[:, :t]
     return row_split.mean_where_blind(out_BTNH, v_BSKH, sees_BT)
@@ -174,8 +172,7 @@ def _blocks(x_BT: jax.Array, size: int, filler: int = 0) -> jax.Array:
     return jnp.swapaxes(x_BT.reshape(x_BT.shape[0], -1, size, *x_BT.shape[2:]), 0, 1)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attend_blocks(n: Numbers, inputs: Inputs, blocks: Blocks) -> tuple[jax.Array, jax.Array]:
+def _forward(n: Numbers, inputs: Inputs, blocks: Blocks) -> tuple[jax.Array, jax.Array]:
     """out_IBTKGH, and float32 log_sum_IBKGT: log(sum(exp(logits))), a huge number where a query
     sees no key, of which there is no gradient."""
 
@@ -202,12 +199,12 @@ def _attend_blocks(n: Numbers, inputs: Inputs, blocks: Blocks) -> tuple[jax.Arra
     return checkpoint_name(out, ATTENTION_OUT), checkpoint_name(log_sum, ATTENTION_OUT)
 
 
-def _attend_blocks_forward(n: Numbers, inputs: Inputs, blocks: Blocks) -> tuple[Any, Any]:
-    attended: Any = _attend_blocks(n, inputs, blocks)
+def _forward_keeping(n: Numbers, inputs: Inputs, blocks: Blocks) -> tuple[Any, Any]:
+    attended = _forward(n, inputs, blocks)
     return attended, (inputs, blocks, *attended)
 
 
-def _attend_blocks_backward(n: Numbers, kept: Any, cotangents: Any) -> tuple[Inputs, None]:
+def _backward(n: Numbers, kept: Any, cotangents: Any) -> tuple[Inputs, None]:
     inputs, blocks, out_IBTKGH, log_sum_IBKGT = kept
     d_out_IBTKGH, _ = cotangents
     products = out_IBTKGH.astype(jnp.float32) * d_out_IBTKGH.astype(jnp.float32)
@@ -240,7 +237,8 @@ def _attend_blocks_backward(n: Numbers, kept: Any, cotangents: Any) -> tuple[Inp
     return jax.tree.map(lambda g, a: g.astype(a.dtype), gradients, inputs), None
 
 
-_attend_blocks.defvjp(_attend_blocks_forward, _attend_blocks_backward)
+_attend_blocks = jax.custom_vjp(_forward, nondiff_argnums=(0,))
+_attend_blocks.defvjp(_forward_keeping, _backward)
 
 
 def _logits(
