@@ -37,12 +37,16 @@ class Sums(NamedTuple):
     """float32[] sums over targets; divide once, after summing over micro-batches and devices.
 
     extra: what the loss has beside nll and z: routers' losses, times count, and extra heads' nll.
+    assigned, dropped: tokens sent to experts, and those that found no room; 0 where none are ever
+    dropped (MixtureConfig.capacity None).
     """
 
     nll: jax.Array  # nats
     z: jax.Array  # (log Z)²
     count: jax.Array  # sum of weights  # pyright: ignore[reportIncompatibleMethodOverride]
     extra: jax.Array
+    assigned: jax.Array
+    dropped: jax.Array
 
 
 def cross_entropy(logits_BTV: jax.Array, targets_BT: jax.Array, weights_BT: jax.Array) -> Sums:
@@ -51,7 +55,7 @@ def cross_entropy(logits_BTV: jax.Array, targets_BT: jax.Array, weights_BT: jax.
     target_BT = jnp.take_along_axis(logits_BTV, targets_BT[..., None], axis=-1)[..., 0]
     nll = jnp.sum((log_z_BT - target_BT) * weights_BT)
     z = jnp.sum(jnp.square(log_z_BT) * weights_BT)
-    return Sums(nll, z, jnp.sum(weights_BT), jnp.zeros((), jnp.float32))
+    return zero_sums()._replace(nll=nll, z=z, count=jnp.sum(weights_BT))
 
 
 Head = Callable[[Any, jax.Array], jax.Array]  # (parameters, x_BTD) -> float32 logits_BTV
@@ -86,11 +90,11 @@ def chunked_loss(
             more = cross_entropy(head(head_params, x), targets, weights)
             return jax.tree.map(jnp.add, sums, more), None
 
-        sums, _ = jax.lax.scan(add_chunk, _zero_sums(), _chunks(chunk_length, *row))
+        sums, _ = jax.lax.scan(add_chunk, zero_sums(), _chunks(chunk_length, *row))
         return _over_devices(sums)
 
     args = (head_params, x_BTD, targets_BT, weights_BT)
-    sums = _on_own_tokens(own, Sums((), (), (), ()), *args)
+    sums = _on_own_tokens(own, _SCALARS, *args)
     return sums.nll + z_loss * sums.z, sums
 
 
@@ -115,7 +119,7 @@ def _forward(
             (params_gradient, x_gradient), sums = gradient(head_params, x)
             return jax.tree.map(jnp.add, carry, (sums, params_gradient)), x_gradient
 
-        start = (_zero_sums(), jax.tree.map(jnp.zeros_like, head_params))
+        start = (zero_sums(), jax.tree.map(jnp.zeros_like, head_params))
         (sums, params_gradient), x_gradients = jax.lax.scan(
             add_chunk, start, _chunks(chunk_length, *row)
         )
@@ -124,7 +128,7 @@ def _forward(
         return *_over_devices((sums, params_gradient)), x_gradient_BTD
 
     args = (head_params, x_BTD, targets_BT, weights_BT)
-    out_names = (Sums((), (), (), ()), _whole(head_params), _ROWS)
+    out_names = (_SCALARS, _whole(head_params), _ROWS)
     sums, params_gradient, x_gradient_BTD = _on_own_tokens(own, out_names, *args)
     return (sums.nll + z_loss * sums.z, sums), (params_gradient, x_gradient_BTD)
 
@@ -156,6 +160,7 @@ def _on_own_tokens(
 
 
 _ROWS = ("batch", "length", None)
+_SCALARS = Sums(*((),) * len(Sums._fields))  # type: ignore[arg-type]
 
 
 def _is_split(x_BTD: jax.Array) -> bool:
@@ -190,5 +195,5 @@ def _chunks(chunk_length: int, *arrays: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(cut(a) for a in arrays)
 
 
-def _zero_sums() -> Sums:
+def zero_sums() -> Sums:
     return Sums(*(jnp.zeros((), jnp.float32) for _ in Sums._fields))

@@ -66,6 +66,7 @@ class Progress:
         self._pending = None
         sums, grad_norm, halves = jax.device_get(report)
         count = max(float(sums.count), 1.0)
+        assigned = float(sums.assigned)
         loss, extra = float(sums.nll) / count, float(sums.extra) / count
         show = step % self._show_every == 0
         figures = {
@@ -74,6 +75,7 @@ class Progress:
             "grad_norm": float(grad_norm),
             "targets": round(float(sums.count)),
             **({"extra_loss": extra} if extra else {}),
+            **({"dropped_rate": float(sums.dropped) / assigned} if assigned else {}),
             "batch_hash": fingerprint_hex(halves),
             **(self._speed.read() if show and not figures else {}),
             **figures,

@@ -11,8 +11,8 @@ import optax
 from jax.sharding import Mesh
 
 from nanojaxlm.batch import Batch, Targets, fingerprint
-from nanojaxlm.losses import LossConfig, Sums, chunked_loss
-from nanojaxlm.model.mixture import LOSSES
+from nanojaxlm.losses import LossConfig, Sums, chunked_loss, zero_sums
+from nanojaxlm.model.mixture import COUNTS, LOSSES
 from nanojaxlm.model.transformer import Transformer, head_params
 from nanojaxlm.sharding import batch_sharding, constrain, replicated
 from nanojaxlm.state import TrainState
@@ -43,19 +43,26 @@ def batch_loss(
 ) -> tuple[jax.Array, Sums]:
     """(what the gradient is of, its parts), both sums over the batch's targets."""
     apply: Any = partial(model.apply, {"params": params})
-    (x_BTD, _), sown = apply(batch.decoder, batch.encoder, method="hidden", mutable=[LOSSES])
+    (x_BTD, _), sown = apply(batch.decoder, batch.encoder, method="hidden", mutable=[LOSSES, COUNTS])
     total, sums = _targets_loss(model, loss, params, x_BTD, batch.targets)
     extra = jnp.zeros((), jnp.float32)
     sown_ahead = None
     if batch.future:
-        ahead, sown_ahead = apply(x_BTD, batch.decoder, method="futures", mutable=[LOSSES])
+        ahead, sown_ahead = apply(x_BTD, batch.decoder, method="futures", mutable=[LOSSES, COUNTS])
         for ahead_BTD, targets in zip(ahead, batch.future, strict=True):
             nll, _ = _targets_loss(model, loss, params, ahead_BTD, targets)
             extra = extra + loss.future * nll
     # a router's loss is a mean over the tokens of its (micro-)batch, which counts for its targets
-    for router_loss in jax.tree.leaves((sown, sown_ahead)):
+    for router_loss in _sown(LOSSES, sown, sown_ahead):
         extra = extra + jnp.sum(router_loss) * sums.count
+    for dropped_2 in _sown(COUNTS, sown, sown_ahead):  # [repeats, 2] of scanned layers
+        dropped, assigned = jnp.sum(dropped_2.reshape(-1, 2), axis=0)
+        sums = sums._replace(dropped=sums.dropped + dropped, assigned=sums.assigned + assigned)
     return total + extra, sums._replace(extra=extra)
+
+
+def _sown(collection: str, *sown: Any) -> list[jax.Array]:
+    return jax.tree.leaves([part.get(collection) for part in sown if part is not None])
 
 
 def _targets_loss(
@@ -102,8 +109,7 @@ def make_step(
                 jnp.add, carry, jax.grad(objective, has_aux=True)(params, micro)
             ), None
 
-        zero = jnp.zeros((), jnp.float32)
-        start = (jax.tree.map(jnp.zeros_like, params), Sums(zero, zero, zero, zero))
+        start = (jax.tree.map(jnp.zeros_like, params), zero_sums())
         return jax.lax.scan(add, start, _micro_batches(batch, accumulation))[0]
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:

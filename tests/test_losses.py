@@ -44,7 +44,7 @@ def numpy_sums(params, x, targets, weights) -> tuple[float, float, float]:
 def test_sums_match_numpy(inputs):
     params, x, targets, weights = inputs
     sums = cross_entropy(head(params, x), targets, weights)
-    np.testing.assert_allclose(sums, (*numpy_sums(*inputs), 0.0), rtol=1e-5)
+    np.testing.assert_allclose(sums, (*numpy_sums(*inputs), 0.0, 0.0, 0.0), rtol=1e-5)
 
 
 def test_huge_logits_stay_finite():
@@ -67,7 +67,7 @@ def test_chunked_equals_whole_in_value_and_gradient(inputs, chunk_length: int):
     value, sums = chunked(params, x)
     nll, z, count = numpy_sums(*inputs)
     np.testing.assert_allclose(value, nll + Z_LOSS * z, rtol=1e-5)
-    np.testing.assert_allclose(sums, (nll, z, count, 0.0), rtol=1e-5)
+    np.testing.assert_allclose(sums, (nll, z, count, 0.0, 0.0, 0.0), rtol=1e-5)
     expected = jax.grad(whole, argnums=(0, 1))(params, x)
     (value_again, sums_again), actual = jax.value_and_grad(chunked, argnums=(0, 1), has_aux=True)(
         params, x

@@ -35,9 +35,10 @@ def progress_of(lines, show_every=2):
     return Progress(lines, speed, lambda step: step / 10, 128, show_every)
 
 
-def report(nll, count=4.0, grad_norm=0.5, extra=0.0):
+def report(nll, count=4.0, grad_norm=0.5, extra=0.0, assigned=0.0, dropped=0.0):
     halves = jnp.asarray(np.array([1, 0xABCDEF], np.uint32))
-    sums = Sums(jnp.float32(nll), jnp.float32(0), jnp.float32(count), jnp.float32(extra))
+    values = (nll, 0, count, extra, assigned, dropped)
+    sums = Sums(*(jnp.float32(value) for value in values))
     return StepReport(sums, jnp.float32(grad_norm), halves)
 
 
@@ -119,3 +120,14 @@ def test_the_extra_loss_is_a_target_s_mean_and_left_out_where_there_is_none(cloc
     (_, without, _), (_, with_extra, _) = lines.lines
     assert "extra_loss" not in without
     assert (with_extra["loss"], with_extra["extra_loss"]) == (2.0, 0.5)
+
+
+def test_the_rate_of_dropped_assignments_is_told_where_experts_have_a_capacity(clock):
+    lines = Lines()
+    progress = progress_of(lines)
+    progress.after(1, report(8.0))
+    progress.after(2, report(8.0, assigned=32.0, dropped=4.0))
+    progress.after(3, report(8.0))
+    (_, without, _), (_, with_capacity, _) = lines.lines
+    assert "dropped_rate" not in without
+    assert with_capacity["dropped_rate"] == 0.125
