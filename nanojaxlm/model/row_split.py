@@ -35,7 +35,7 @@ def places(length: int, num: int, balanced: bool) -> np.ndarray:
     """int32[num, T/num]: which of a row's queries each of num devices computes.
 
     Balanced: of 2 num runs, device d has runs d and 2 num - 1 - d, the even one first, so that
-    under a causal mask all have the same work. 8 queries, 2 devices: [[0,1,6,7],[2,3,4,5]].
+    under a causal mask all have the same work. 8 queries, 2 devices: [[0,1,6,7],[4,5,2,3]].
     """
     index = np.arange(length, dtype=np.int32)
     if not balanced:
