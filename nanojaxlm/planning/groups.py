@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-_MESH = re.compile(r"mesh\[([^\]]*)\](?:, ?device_ids=\((\[.*?)\))? \{([^}]*)\}")
+_MESH = re.compile(r"mesh\[([^\]]*)\](?:, ?device_ids=\((\[[^{]*)\))? \{([^}]*)\}")
 _MESH_AXIS = re.compile(r"'([^']+)'=(\d+)")
 _MESH_PART = re.compile(r"'?([^',:{} ]+)'?(?::\((\d+)\)(\d+))?")
-_IOTA = re.compile(r"\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
+_IOTA = re.compile(r"\[([\d,]+)\](?:<=\[([\d,]+)\])?(?:T\(([\d,]+)\))?")
 _LISTS = re.compile(r"\{((?:\{[\d, ]*\},? ?)*)\}")
 _LIST = re.compile(r"\{([\d, ]*)\}")
 Groups = Sequence[Sequence[int]]
@@ -20,7 +20,8 @@ def replica_groups(attributes: str, num_devices: int) -> Groups | None:
 
     {{0,1},{2,3}} lists them, and {} is all devices in one group; [2,4]<=[4,2]T(1,0) is
     arange(8).reshape(4, 2).transpose(1, 0).reshape(2, 4), a group a row; mesh['a'=2,'b'=4] {'b'} is
-    the groups along axis b of a mesh, of which 'b':(2)2 is the part of b of 2 after a factor of 2.
+    the groups along axis b of a mesh, of which 'b':(2)2 is the part of b of 2 after a factor of 2;
+    device_ids=([4,2]T(1,0)) between them is the mesh's devices, arange(8).reshape(4, 2).T in order.
     """
     _, found, value = attributes.partition("replica_groups=")
     if not found:
@@ -62,8 +63,11 @@ def _of_mesh(axes: str, devices: str | None, over: str) -> Groups:
     sizes = {name: int(size) for name, size in _MESH_AXIS.findall(axes)}
     ids = np.arange(math.prod(sizes.values()))
     if devices is not None:
-        iota = _IOTA.match(devices)
-        ids = _iota(iota).ravel() if iota else np.array(re.findall(r"\d+", devices), int)
+        iota = _IOTA.fullmatch(devices)
+        if iota is not None and ("<=" in devices or "T" in devices):
+            ids = _iota(iota).ravel()
+        else:
+            ids = np.array(re.findall(r"\d+", devices), int)
     parts: list[tuple[str, int, int]] = []  # axis, the factor of it that comes before, size
     for name, before, size in _MESH_PART.findall(over):
         parts.append((name, int(before or 1), int(size or sizes[name])))
@@ -83,8 +87,9 @@ def _of_mesh(axes: str, devices: str | None, over: str) -> Groups:
 
 
 def _iota(match: re.Match[str]) -> np.ndarray:
-    to, of = ([int(i) for i in match[group].split(",")] for group in (1, 2))
+    to = [int(i) for i in match[1].split(",")]
+    of = [int(i) for i in match[2].split(",")] if match[2] else to
     ids = np.arange(math.prod(of)).reshape(of)
     if match[3]:
         ids = ids.transpose([int(i) for i in match[3].split(",")])
-    return ids.reshape(to)
+    return ids.reshape(to) if match[2] else ids
