@@ -122,7 +122,7 @@ class Preflight:
             fault = f"cannot write to --workdir={workdir} ({error.strerror})"
         faults = peers.gather(fault)
         # process 0 looks for what all wrote, the others for what process 0 wrote
-        wanted = range(peers.count) if peers.index == 0 else (0,)
+        wanted = () if faults[0] else range(peers.count) if peers.index == 0 else (0,)
         unseen = _without(nonce, {i: files[i] for i in wanted if not faults[i]})
         everywhere = peers.gather(unseen)
         if fault is None:
