@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,8 @@ def megablox_product(
     """
     num_rows = x_RK.shape[0]
     x_RK = jnp.pad(x_RK, ((0, -num_rows % _LANES), (0, 0)))
-    return _product(x_RK, kernel_GKN, sizes_G, interpret)[:num_rows]
+    out_RN: Any = _product(x_RK, kernel_GKN, sizes_G, interpret)
+    return out_RN[:num_rows]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -137,11 +137,12 @@ def _run(
         return _run_on_device(config, 1, (), *arrays)
     bias = None if choice_bias_E is None else (None,)
     gate = None if kernels.gate_EDF is None else _INWARD
-    sums = RouterSums((*tokens, None), (*tokens, None), tokens, tokens)
+    kernel_names = Kernels._make((_INWARD, gate, _OUTWARD))
+    sums = RouterSums._make(((*tokens, None), (*tokens, None), tokens, tokens))
     run = per_device(
         partial(_run_on_device, config, axis_size("expert"), mesh_axes("expert_embed")),
-        in_names=((*tokens, None), (*tokens, None), tokens, bias, Kernels(_INWARD, gate, _OUTWARD)),
-        out_names=Routed(("mlp", *tokens, None), sums, tokens),
+        in_names=((*tokens, None), (*tokens, None), tokens, bias, kernel_names),
+        out_names=Routed._make((("mlp", *tokens, None), sums, tokens)),
     )
     return run(*arrays)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from nanojaxlm.model.config import MixtureConfig
-from nanojaxlm.sharding import named
+from nanojaxlm.sharding import constrain, named
 
 
 class Routing(NamedTuple):
@@ -97,6 +97,7 @@ class Router(nn.Module):
         # a choice is not to turn on bfloat16 products, in which an accelerator multiplies float32
         x_BTD, exact = x_BTD.astype(jnp.float32), jax.lax.Precision.HIGHEST
         logits_BTE = jnp.einsum("BTD,DE->BTE", x_BTD, kernel_DE, precision=exact)
+        logits_BTE = constrain(logits_BTE, "batch", "residual_length", None)
         if not c.choice_bias:
             return logits_BTE, None
         init = named(nn.initializers.zeros, ("router",))
