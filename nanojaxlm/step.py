@@ -11,11 +11,12 @@ import optax
 from jax.sharding import Mesh
 
 from nanojaxlm.batch import Batch, Targets, fingerprint
-from nanojaxlm.losses import LossConfig, Sums, chunked_loss, zero_sums
+from nanojaxlm.host_memory import to_device, to_host
+from nanojaxlm.losses import HeadLayout, LossConfig, Sums, chunked_loss, zero_sums
 from nanojaxlm.model.mixture import COUNTS, LOSSES
 from nanojaxlm.model.transformer import Transformer, head_params
-from nanojaxlm.sharding import batch_sharding, constrain, replicated
-from nanojaxlm.state import TrainState
+from nanojaxlm.sharding import Named, batch_sharding, constrain, replicated
+from nanojaxlm.state import TrainState, parameter_boxes
 
 
 class StepReport(NamedTuple):
@@ -43,12 +44,13 @@ def batch_loss(
 ) -> tuple[jax.Array, Sums]:
     """(what the gradient is of, its parts), both sums over the batch's targets."""
     apply: Any = partial(model.apply, {"params": params})
-    (x_BTD, _), sown = apply(batch.decoder, batch.encoder, method="hidden", mutable=[LOSSES, COUNTS])
+    sowing: Any = {"mutable": [LOSSES, COUNTS]}
+    (x_BTD, _), sown = apply(batch.decoder, batch.encoder, method="hidden", **sowing)
     total, sums = _targets_loss(model, loss, params, x_BTD, batch.targets)
     extra = jnp.zeros((), jnp.float32)
     sown_ahead = None
     if batch.future:
-        ahead, sown_ahead = apply(x_BTD, batch.decoder, method="futures", mutable=[LOSSES, COUNTS])
+        ahead, sown_ahead = apply(x_BTD, batch.decoder, method="futures", **sowing)
         for ahead_BTD, targets in zip(ahead, batch.future, strict=True):
             nll, _ = _targets_loss(model, loss, params, ahead_BTD, targets)
             extra = extra + loss.future * nll
@@ -71,6 +73,8 @@ def _targets_loss(
     def head(some_params: Any, x: jax.Array) -> Any:
         return model.apply({"params": some_params}, x, method="logits")
 
+    boxes = head_params(model.config, parameter_boxes(model))
+    names = jax.tree.map(lambda box: box.names, boxes, is_leaf=lambda x: isinstance(x, Named))
     return chunked_loss(
         head,
         head_params(model.config, params),
@@ -79,6 +83,7 @@ def _targets_loss(
         jnp.asarray(targets.weights_BT),
         loss.chunk_length,
         loss.z_loss,
+        HeadLayout(names, jnp.dtype(model.config.dtype)),
     )
 
 
@@ -116,8 +121,10 @@ def make_step(
         grads, sums = gradients(state.params, batch)
         count = jnp.maximum(sums.count, 1.0)
         grads = jax.tree.map(lambda g: g / count, grads)
+        opt_state = to_device(state.opt_state, shardings.opt_state)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes floats with its int32 counts
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            updates, opt_state = optimizer.update(grads, opt_state, state.params)
+        opt_state = to_host(opt_state, shardings.opt_state)
         params = optax.apply_updates(state.params, updates)
         report = StepReport(sums, optax.tree.norm(grads), fingerprint(batch))
         return TrainState(state.step + 1, params, opt_state), report

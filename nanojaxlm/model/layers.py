@@ -17,7 +17,16 @@ from nanojaxlm.model.config import (
     NormConfig,
     RMSNormConfig,
 )
-from nanojaxlm.sharding import Names, constrain, named
+from nanojaxlm.sharding import (
+    TOKEN_AXES,
+    Names,
+    axis_size,
+    constrain,
+    mesh_axes,
+    named,
+    per_device,
+    splits_evenly,
+)
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "silu": jax.nn.silu,
@@ -51,7 +60,9 @@ class Einsum(nn.Module):
         std = self.scale / math.sqrt(math.prod(self.shape[i] for i in fan_in_axes))
         init = named(nn.initializers.normal(std), self.names, fan_in_axes)
         kernel = self.param("kernel", init, self.shape, jnp.float32)
-        y = checkpoint_name(jnp.einsum(self.eqn, x, kernel.astype(self.dtype)), str(self.name))
+        # held to its layout after the cast, so that its gradient is cut at once and in this dtype
+        kernel = constrain(kernel.astype(self.dtype), *self.names)
+        y = checkpoint_name(jnp.einsum(self.eqn, x, kernel), str(self.name))
         if not self.bias:
             return y
         kept = [i for i in range(len(self.shape)) if i not in fan_in_axes]
@@ -142,7 +153,7 @@ class Embed(nn.Module):
         """
         c = self.config
         scale = math.sqrt(self.d_model) if c.scale is None else c.scale
-        x_BTD = jnp.take(self.embedding_VD, jnp.asarray(stream.tokens_BT), axis=0) * scale
+        x_BTD = look_up(self.embedding_VD, jnp.asarray(stream.tokens_BT)) * scale
         if c.num_positions is not None:
             rows_BT = jnp.asarray(stream.positions_BT) + c.first_position
             x_BTD = x_BTD + jnp.take(self.positions_PD, rows_BT, axis=0)
@@ -160,6 +171,26 @@ class Embed(nn.Module):
             self.embedding_VD.astype(self.dtype),
             preferred_element_type=jnp.float32,
         )
+
+
+def look_up(table_VD: jax.Array, tokens_BT: jax.Array) -> jax.Array:
+    """The tokens' rows, float32 x_BTD.
+
+    On a mesh each device has a part of the width for all tokens, and wants the whole of it for its
+    own: the tokens are gathered, and an all-to-all brings each its row. The table itself, and its
+    gradient, are never whole.
+    """
+    axes = mesh_axes("embed")
+    if axis_size("embed") == 1 or not splits_evenly(tokens_BT.shape, ("batch", "length")):
+        return jnp.take(table_VD, tokens_BT, axis=0)
+
+    def own(part_VD: jax.Array, tokens_BT: jax.Array) -> jax.Array:
+        everyones_PBT = jax.lax.all_gather(tokens_BT, axes)
+        parts_PBTD = jnp.take(part_VD, everyones_PBT, axis=0)
+        return jax.lax.all_to_all(parts_PBTD, axes, split_axis=0, concat_axis=3, tiled=True)[0]
+
+    in_names = (("vocab", "embed"), ("batch", "length"))
+    return per_device(own, in_names, ("batch", "length", None), TOKEN_AXES)(table_VD, tokens_BT)
 
 
 class FeedForward(nn.Module):
