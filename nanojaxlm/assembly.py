@@ -50,7 +50,7 @@ def assemble(config: Config, mesh: jax.sharding.Mesh) -> Assembly:
     model = Transformer(config.model)
     boxes = parameter_boxes(model)
     optimizer = config.optimizer.make(config.training.steps, boxes)
-    abstract = abstract_state(boxes, optimizer, mesh)
+    abstract = abstract_state(boxes, optimizer, mesh, config.training.offload_optimizer)
     step = make_step(model, optimizer, config.loss, config.training.accumulation, abstract, mesh)
     return Assembly(model, optimizer, abstract, step)
 

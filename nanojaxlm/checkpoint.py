@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding
 
 from nanojaxlm.errors import UserError
+from nanojaxlm.host_memory import is_on_host, to_device
 from nanojaxlm.model.stack import LAYER, SCANNED
 from nanojaxlm.sharding import without_first_axis
 from nanojaxlm.state import path_name
@@ -245,7 +246,13 @@ def _unstack(stacked: Sequence[Any]) -> list[list[Any]]:
     """[L, …] arrays, or what stands for them, as L of them each."""
     where = tuple(without_first_axis(leaf.sharding) for leaf in stacked)
     if all(isinstance(leaf, jax.Array) for leaf in stacked):
-        return _cutter(tuple(leaf.shape[0] for leaf in stacked), where)(list(stacked))
+        layers: list[list[Any]] = [[] for _ in stacked]
+        for group in _passes(where):
+            numbers = tuple(stacked[i].shape[0] for i in group)
+            cut = _cutter(numbers, tuple(where[i] for i in group))([stacked[i] for i in group])
+            for i, one in zip(group, cut, strict=True):
+                layers[i] = one
+        return layers
     return [
         [
             jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=to)
@@ -260,13 +267,33 @@ def _cutter(num_layers: tuple[int, ...], where: tuple[NamedSharding, ...]) -> Ca
     """[L, …] arrays -> L of each; jitted once for all saves of a run."""
 
     def cut(stacked: list[jax.Array]) -> list[list[jax.Array]]:
+        stacked = to_device(stacked, list(where))
         return [[a[i] for i in range(n)] for a, n in zip(stacked, num_layers, strict=True)]
 
     return jax.jit(cut, out_shardings=[[to] * n for to, n in zip(where, num_layers, strict=True)])
 
 
 def _stack(layers: list[list[jax.Array]], where: list[NamedSharding]) -> list[jax.Array]:
-    return jax.jit(lambda each: [jnp.stack(one) for one in each], out_shardings=where)(layers)
+    """The inverse of `_unstack`; `where`: the shardings of what comes out."""
+    stacked: dict[int, jax.Array] = {}
+    for group in _passes(where):
+        to = [where[i] for i in group]
+
+        def stack(each: list[list[jax.Array]], to: list[Any] = to) -> list[jax.Array]:
+            pairs = zip(each, to, strict=True)
+            return [jnp.stack(to_device(one, [where] * len(one))) for one, where in pairs]
+
+        made = jax.jit(stack, out_shardings=to)([layers[i] for i in group])
+        stacked |= dict(zip(group, made, strict=True))
+    return [stacked[i] for i in range(len(where))]
+
+
+def _passes(where: Sequence[NamedSharding]) -> list[list[int]]:
+    """Which arrays to cut or stack at a time: all that lie on the devices, but those on the host
+    one by one, since they pass through the devices and may not all fit there."""
+    together = [i for i, to in enumerate(where) if not is_on_host(to)]
+    alone = [[i] for i, to in enumerate(where) if is_on_host(to)]
+    return [together, *alone] if together else alone
 
 
 def _put(nested: dict[str, Any], path: str, leaf: Any) -> None:

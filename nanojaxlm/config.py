@@ -15,6 +15,7 @@ from nanojaxlm.sharding import MeshConfig
 class TrainingConfig:
     steps: int
     accumulation: int = 1  # micro-batches a step; the batch is data.batch_size all the same
+    offload_optimizer: bool = False  # its moments lie in the host's memory between steps
     log_every: int = 10  # steps between lines of metrics.jsonl
     start_from: str | None = None  # a checkpoint whose parameters a fresh run begins with
 

@@ -209,7 +209,17 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def without_first_axis(of: NamedSharding) -> NamedSharding:
     """Of one layer cut out of an array that is stacked over layers."""
-    return NamedSharding(of.mesh, PartitionSpec(*of.spec[1:]))
+    return NamedSharding(of.mesh, PartitionSpec(*of.spec[1:]), memory_kind=of.memory_kind)
+
+
+def where_it_divides(of: NamedSharding, shape: tuple[int, ...]) -> NamedSharding:
+    """`of`, but an axis of `shape` that does not split evenly over its mesh axes stays whole."""
+    spec = []
+    for size, axes in zip(shape, of.spec, strict=False):
+        over = (axes,) if isinstance(axes, str) else axes or ()
+        parts = math.prod(of.mesh.shape[axis] for axis in over)
+        spec.append(None if size % parts else axes)
+    return NamedSharding(of.mesh, PartitionSpec(*spec))
 
 
 def check_divisible(path: str, shape: tuple[int, ...], of: NamedSharding) -> None:

@@ -1,5 +1,6 @@
 """The training state, sharded from the start; the optimizer's arrays lie as the parameters do."""
 
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -8,8 +9,9 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
+from nanojaxlm.host_memory import on_host
 from nanojaxlm.model.transformer import Transformer, example_batch
-from nanojaxlm.sharding import Named, check_divisible, replicated, sharding
+from nanojaxlm.sharding import Named, check_divisible, replicated, sharding, where_it_divides
 
 
 class TrainState(NamedTuple):
@@ -44,21 +46,30 @@ def abstract_params(boxes: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(leaf, boxes, is_leaf=is_box)
 
 
-def abstract_state(boxes: Any, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+def abstract_state(
+    boxes: Any, optimizer: optax.GradientTransformation, mesh: Mesh, offload: bool = False
+) -> TrainState:
     """The whole state as ShapeDtypeStructs that carry their sharding.
 
-    An optimizer's array follows the parameter whose path its own path ends with; what follows none
-    (counts) is replicated.
+    An optimizer's array follows the parameter whose path its own path ends with, or ends with but
+    for a name of its own: of a moment in blocks of 8 bits, the codes lie as the parameter does, and
+    so do the scales along the axes that split evenly. What follows none (counts) is replicated.
+    offload: what follows a parameter lies in the host's memory.
+
+    Raises:
+        UserError: a parameter's axis does not divide by its mesh axes; there is no such memory.
     """
     params = abstract_params(boxes, mesh)
     by_path = {_keys(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
     def follow(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         keys = _keys(path)
-        for start in range(len(keys)):
-            param = by_path.get(keys[start:])
-            if param is not None and param.shape == leaf.shape:
-                return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=param.sharding)
+        for start, stop in itertools.product(range(len(keys)), (len(keys), len(keys) - 1)):
+            param = by_path.get(keys[start:stop])
+            if param is not None and len(param.shape) == len(leaf.shape):
+                where = where_it_divides(param.sharding, leaf.shape)
+                where = on_host(where) if offload else where
+                return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh))
 
     opt_state = jax.eval_shape(optimizer.init, params)
