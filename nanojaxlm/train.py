@@ -30,6 +30,7 @@ from nanojaxlm.loading import load_params
 from nanojaxlm.metrics import Speedometer, train_flops_per_row
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.peers.job import ALONE, Peers
+from nanojaxlm.planning import auto
 from nanojaxlm.preflight import Preflight
 from nanojaxlm.progress import Progress
 from nanojaxlm.sharding import MeshConfig, batch_sharding, describe, use_mesh
@@ -145,8 +146,6 @@ def choose_mesh(config: Config, devices: Sequence[Any], console: Console) -> Mes
     """The config's mesh; where that is "auto", what planning chooses, with its reason said."""
     if isinstance(config.mesh, MeshConfig):
         return config.mesh
-    from nanojaxlm.planning import auto
-
     chosen, why = auto.choose_mesh(config, devices)
     if jax.process_index() == 0:
         console.print(f"mesh: {why}", highlight=False)
