@@ -7,6 +7,8 @@ to process 0 breaks. Through the relay it sees no break, and the watch has the t
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
+from typing import Any
 
 _CONNECT_SECONDS = 10.0
 
@@ -40,8 +42,10 @@ def _pass_on(source: socket.socket, sink: socket.socket, to_the_end: bool) -> No
             sink.sendall(chunk)
     if to_the_end:
         for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it
             end.close()
 
 
-def _start(target, *arguments) -> None:
+def _start(target: Callable[..., None], *arguments: Any) -> None:
     threading.Thread(target=target, args=arguments, name="relay", daemon=True).start()

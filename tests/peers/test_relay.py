@@ -13,41 +13,45 @@ def connect(address: str) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=5)
 
 
-def test_bytes_go_both_ways_unchanged():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        with connect(open_relay("127.0.0.1", server.getsockname()[1])) as near:
-            far, _ = server.accept()
-            blob = bytes(range(256)) * 4000
-            sender = threading.Thread(target=near.sendall, args=(blob,))
-            sender.start()
-            with far.makefile("rb") as reader:
-                assert reader.read(len(blob)) == blob
-            sender.join()
-            far.sendall(b"answer")
-            assert near.recv(6) == b"answer"
-            far.close()
+@pytest.fixture
+def server():
+    """Something that listens on loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
 
 
-def test_the_end_of_the_far_side_is_kept_from_the_near_one():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        with connect(open_relay("127.0.0.1", server.getsockname()[1])) as near:
-            far, _ = server.accept()
-            far.sendall(b"last words")
-            far.close()
-            assert near.recv(64) == b"last words"
-            near.settimeout(0.5)
-            with pytest.raises(TimeoutError):  # open, and silent
-                near.recv(1)
-
-
-def test_the_end_of_the_near_side_reaches_the_far_one():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        near = connect(open_relay("127.0.0.1", server.getsockname()[1]))
+def test_bytes_go_both_ways_unchanged(server):
+    with connect(open_relay("127.0.0.1", server.getsockname()[1])) as near:
         far, _ = server.accept()
-        far.settimeout(5)
-        near.close()
-        assert far.recv(1) == b""
+        blob = bytes(range(256)) * 4000
+        sender = threading.Thread(target=near.sendall, args=(blob,))
+        sender.start()
+        with far.makefile("rb") as reader:
+            assert reader.read(len(blob)) == blob
+        sender.join()
+        far.sendall(b"answer")
+        assert near.recv(6) == b"answer"
         far.close()
+
+
+def test_the_end_of_the_far_side_is_kept_from_the_near_one(server):
+    with connect(open_relay("127.0.0.1", server.getsockname()[1])) as near:
+        far, _ = server.accept()
+        far.sendall(b"last words")
+        far.close()
+        assert near.recv(64) == b"last words"
+        near.settimeout(0.5)
+        with pytest.raises(TimeoutError):  # open, and silent
+            near.recv(1)
+
+
+def test_the_end_of_the_near_side_reaches_the_far_one(server):
+    near = connect(open_relay("127.0.0.1", server.getsockname()[1]))
+    far, _ = server.accept()
+    far.settimeout(5)
+    near.close()
+    assert far.recv(1) == b""
+    far.close()
 
 
 def test_where_nobody_listens_the_near_side_is_told_and_may_try_again():
