@@ -8,8 +8,8 @@
 Topologies: v4:, v5p: with three extents, v5e:, v6e: with two, 2xv5e:16x16 for two slices, cpu:8 for
 a CPU cut in eight. TPU ones need libtpu (the extra `tpu`), no TPU. It is the very step that
 nanojaxlm.main runs, with the XLA flags of launch/xla_flags.txt. Figures are of one chip; times are
-bounds from a roofline (planning/roofline.py). With --search meshes, batch sizes and what is kept
-for the backward pass are tried, and those that fit ranked.
+bounds from a roofline (planning/roofline.py). With --search all meshes, batch sizes and remat
+policies are judged by formula (planning/search.py), the best few compiled, and ranked by that.
 
 Exit codes: 0 it fits (or there is no chip to compare with), 3 it does not, 2 a mistake, 1 a bug.
 """
@@ -28,8 +28,9 @@ from nanojaxlm.config import Config
 from nanojaxlm.errors import UserError, run
 from nanojaxlm.planning.compilation import compile_step
 from nanojaxlm.planning.options import xla_options
-from nanojaxlm.planning.report import report_on, show
+from nanojaxlm.planning.report import Report, report_on, show
 from nanojaxlm.planning.topology import Topology
+from nanojaxlm.planning.trials import show_trials, trials
 from nanojaxlm.typed_config import parse_flags
 from nanojaxlm.writers import replace_text
 
@@ -37,6 +38,9 @@ EXIT_DOES_NOT_FIT = 3
 
 config_flags.DEFINE_config_file("config", None, "A file with get_config(); see configs/.")
 TOPOLOGY = flags.DEFINE_string("topology", None, "The chips: v5e:16x16, v5p:4x4x8, cpu:8, ….")
+COMPILED = flags.DEFINE_integer(
+    "compiled", 3, "Of --search: how many of the best by formula are compiled.", lower_bound=1
+)
 JSON = flags.DEFINE_string("json", None, "A file for the same figures as JSON.")
 SEARCH = flags.DEFINE_boolean("search", False, "Try meshes, batch sizes and remat; rank them.")
 XLA_FLAGS = flags.DEFINE_boolean("xla_flags", True, "Compile with launch/xla_flags.txt.")
@@ -52,13 +56,32 @@ def main(argv: Sequence[str]) -> None:
     jax.config.update("jax_platforms", "cpu")  # a TPU that is here is left alone
     options = xla_options(topology.chip) if XLA_FLAGS.value else {}
     console = Console()
-    step = compile_step(config, topology, options)
-    report = report_on(step)
-    show(report, console)
+    if SEARCH.value:
+        reports = list(trials(config, topology, options, COMPILED.value, console))
+        show_trials(reports, console)
+    else:
+        reports = [report_on(compile_step(config, topology, options))]
+        show(reports[0], console)
     if JSON.value is not None:
-        replace_text(Path(JSON.value), json.dumps(report.plain(), indent=2) + "\n")
-    if report.fits is False:
+        write_json(Path(JSON.value), reports, SEARCH.value)
+    if not any(report.fits is not False for report in reports):
         sys.exit(EXIT_DOES_NOT_FIT)
+
+
+def write_json(path: Path, reports: Sequence[Report], several: bool) -> None:
+    """One report, or a list of them.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    plain = [report.plain() for report in reports]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, json.dumps(plain if several else plain[0], indent=2) + "\n")
+    except OSError as error:
+        raise UserError(
+            f"--json={path} cannot be written ({error.strerror}); name another file"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """What a compiled step would do on its chips: the figures a decision needs, for people and JSON."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from nanojaxlm.accelerators import Chip
+from nanojaxlm.config import Config
 from nanojaxlm.metrics import train_flops_per_row
 from nanojaxlm.planning import memory as analytic
 from nanojaxlm.planning.compilation import CompiledStep
@@ -58,6 +59,7 @@ class Report:
     chip: str
     chips: int
     mesh: dict[str, int]
+    flags: tuple[str, ...]  # what makes the config this one
     rows: int  # a step, over all chips
     tokens: int  # a step, over all chips
     compile_seconds: float
@@ -103,6 +105,7 @@ def report_on(step: CompiledStep) -> Report:
         chip=topology.chip,
         chips=topology.num_devices,
         mesh={axis: size for axis, size in step.mesh.shape.items() if size > 1},
+        flags=flags_of(config),
         rows=rows,
         tokens=tokens,
         compile_seconds=step.seconds,
@@ -121,6 +124,24 @@ def report_on(step: CompiledStep) -> Report:
         collectives=traffic,
         estimate=_estimate(step, chip, model_flops, tokens) if program and chip else None,
     )
+
+
+def flags_of(config: Config) -> tuple[str, ...]:
+    """Mesh, batch and remat as --config.… overrides; what is as by default is left out."""
+    assert isinstance(config.mesh, MeshConfig)
+    found = {}
+    for field in fields(MeshConfig):
+        value = getattr(config.mesh, field.name)
+        if value != field.default:
+            found[f"mesh.{field.name}"] = value
+    found["data.batch_size"] = config.data.batch_size
+    if config.training.accumulation > 1:
+        found["training.accumulation"] = config.training.accumulation
+    for name in ("encoder", "decoder"):
+        stack = getattr(config.model, name)
+        if stack is not None:
+            found[f"model.{name}.remat"] = stack.remat
+    return tuple(f"--config.{name}={value}" for name, value in found.items())
 
 
 def fits(step: CompiledStep, chip: Chip | None) -> bool | None:
@@ -159,7 +180,8 @@ def advice(step: CompiledStep, formula: analytic.Memory) -> str:
             tries.append(f"--config.training.accumulation={doubled} or a smaller batch_size")
         tries.append("more of config.mesh.tensor with sequence, or of config.mesh.context")
     elif formula.head > state:
-        tries.append(f"--config.loss.chunk_length={max(1, config.loss.chunk_length // 2)}")
+        shorter = max(1, (config.loss.chunk_length or 128) // 2)
+        tries.append(f"--config.loss.chunk_length={shorter}")
     else:
         if mesh.shape["data"] > 1:
             tries.append(f"--config.mesh.fsdp={mesh.shape['data'] * mesh.shape['fsdp']}")
