@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -14,7 +14,7 @@ from nanojaxlm.batch import Batch
 from nanojaxlm.data.draws import Draws
 from nanojaxlm.data.objectives import CausalLM, Objective
 from nanojaxlm.data.objectives.rows import Lengths, Rows, Setting
-from nanojaxlm.data.schedule import Schedule
+from nanojaxlm.data.schedule import BatchSizes, Schedule
 from nanojaxlm.data.source import BatchSource, RowSource
 from nanojaxlm.data.vocabulary import Vocabulary
 from nanojaxlm.errors import UserError
@@ -36,6 +36,7 @@ class DataConfig:
     validation_split: str = "validation"
     sequence_length: int = 512  # tokens a row that the model reads
     batch_size: int = 32  # rows a step, over all processes
+    batch_warmup: tuple[tuple[int, int], ...] = ()  # (step, rows), …: so many a step before it
     objective: Objective = dataclasses.field(default_factory=CausalLM)
     prefetch: int = 4  # batches read ahead in each process
     num_threads: int = 2  # batches read at a time in each process
@@ -65,12 +66,18 @@ class DataConfig:
         for name in ("train_split", "validation_split"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must name a split, got ''")
+        assert self.sizes  # refuses a warm-up that does not grow
         assert self.lengths  # the objective refuses a sequence_length that it cannot serve
 
     @property
     def lengths(self) -> Lengths:
         """Of the rows of text, and of what encoder and decoder read."""
         return self.objective.lengths(self.sequence_length)
+
+    @property
+    def sizes(self) -> BatchSizes:
+        """Rows of each step's batch."""
+        return BatchSizes(final=self.batch_size, warmup=self.batch_warmup)
 
 
 class Batches(Iterator[Batch]):
@@ -83,15 +90,16 @@ class Batches(Iterator[Batch]):
         self,
         source: BatchSource,
         config: DataConfig,
+        sizes: BatchSizes,
         corrupt: "_Corrupt",
         sharding: jax.sharding.Sharding,
-        local: "_LocalRows",
+        local: Mapping[int, "_LocalRows"],
         identity: dict[str, Any],
         num_batches: int | None,
     ):
         """Made by make_batches and validation_batches."""
         self._sharding, self._local, self._identity = sharding, local, identity
-        self._batch_size = config.batch_size
+        self._sizes = sizes
         self.num_batches = num_batches
         options = grain.ReadOptions(
             num_threads=config.num_threads, prefetch_buffer_size=config.prefetch
@@ -105,7 +113,8 @@ class Batches(Iterator[Batch]):
 
     def __next__(self) -> Batch:
         """The next global batch: int32 and float32 [B, T] arrays with the sharding asked for."""
-        return jax.tree.map(self._as_global, next(self._batches))
+        rows = self._sizes.of(self.next_step)
+        return jax.tree.map(lambda local: self._as_global(local, rows), next(self._batches))
 
     def get_state(self) -> dict[str, Any]:
         """JSON values: the next step, and what the batches are made of. The same on any process."""
@@ -133,11 +142,11 @@ class Batches(Iterator[Batch]):
         """Stops reading ahead."""
         self._batches.close()
 
-    def _as_global(self, local: np.ndarray) -> jax.Array:
+    def _as_global(self, local: np.ndarray, num_rows: int) -> jax.Array:
         return jax.make_array_from_callback(
-            (self._batch_size, local.shape[1]),
+            (num_rows, local.shape[1]),
             self._sharding,
-            lambda index: self._local.take(local, index),
+            lambda index: self._local[num_rows].take(local, index),
         )
 
 
@@ -152,9 +161,9 @@ def make_batches(
 ) -> Batches:
     """The endless sequence of training batches.
 
-    Element `step` holds places step * batch_size … of the schedule of `seed`, so it does not depend
-    on the processes; each reads only the rows that its devices hold under `sharding`, the sharding
-    of the [batch_size, T] arrays. The objective's ids follow the vocabulary's.
+    Element `step` holds the places after those of the steps before it in the schedule of `seed`, so
+    it does not depend on the processes; each reads only the rows that its devices hold under
+    `sharding`, the sharding of the [B, T] arrays. The objective's ids follow the vocabulary's.
 
     Raises:
         UserError: fewer rows of text than a batch holds, an empty store, or impossible weights.
@@ -181,7 +190,7 @@ def make_batches(
         raise UserError(f"config.data.weights: {error}") from None
     identity = _identity(config, stores, config.train_split) | {"seed": seed}
     corrupt = _Corrupt(config, vocabulary, seed)
-    batches = _batches(config, groups, schedule, corrupt, sharding, identity, None)
+    batches = _batches(config, config.sizes, groups, schedule, corrupt, sharding, identity, None)
     batches.seek(start_step)
     return batches
 
@@ -209,7 +218,8 @@ def validation_batches(
     num_batches = -(-sum(map(len, sources)) // config.batch_size)
     identity = _identity(config, stores, name)
     corrupt = _Corrupt(config, vocabulary, _VALIDATION_SEED)
-    return _batches(config, [sources], None, corrupt, sharding, identity, num_batches)
+    sizes = BatchSizes(final=config.batch_size)
+    return _batches(config, sizes, [sources], None, corrupt, sharding, identity, num_batches)
 
 
 def _row_sources(config: DataConfig, stores: Sequence[TokenStore], split: str) -> list[RowSource]:
@@ -219,6 +229,7 @@ def _row_sources(config: DataConfig, stores: Sequence[TokenStore], split: str) -
 
 def _batches(
     config: DataConfig,
+    sizes: BatchSizes,
     groups: Sequence[Sequence[RowSource]],
     schedule: Schedule | None,
     corrupt: "_Corrupt",
@@ -226,9 +237,10 @@ def _batches(
     identity: dict[str, Any],
     num_batches: int | None,
 ) -> Batches:
-    local = _LocalRows(sharding, (config.batch_size, config.sequence_length))
-    source = BatchSource(groups, schedule, config.batch_size, local.rows)
-    return Batches(source, config, corrupt, sharding, local, identity, num_batches)
+    local = {size: _LocalRows(sharding, (size, config.sequence_length)) for size in sizes.each}
+    rows = {size: one.rows for size, one in local.items()}
+    source = BatchSource(groups, schedule, sizes, rows)
+    return Batches(source, config, sizes, corrupt, sharding, local, identity, num_batches)
 
 
 def _identity(config: DataConfig, stores: Sequence[TokenStore], split: str) -> dict[str, Any]:
@@ -238,7 +250,9 @@ def _identity(config: DataConfig, stores: Sequence[TokenStore], split: str) -> d
     return {
         "data": hashlib.sha256(data.encode()).hexdigest()[:16],
         "sequence_length": config.sequence_length,
-        "batch_size": config.batch_size,
+        "batch_size": [*map(list, config.batch_warmup), config.batch_size]
+        if config.batch_warmup
+        else config.batch_size,
         "objective": {KIND: type(config.objective).__name__} | to_plain(config.objective),
     }
 

@@ -6,6 +6,7 @@ Grain's mix, for many places at once.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,6 +37,46 @@ class Permutation:
             values[outside] = _feistel(values[outside], keys, half)
             outside = outside[values[outside] >= self.size]
         return values.astype(np.int64)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchSizes:
+    """How many rows each step reads, and which places they stand at: each step goes on where the
+    one before it ended, so that a batch that grows neither skips a row nor reads one twice.
+
+    Raises, on making it: ValueError where steps and rows do not grow.
+    """
+
+    final: int  # rows a step, after the warm-up
+    warmup: tuple[tuple[int, int], ...] = ()  # (step, rows): rows of each of the steps before it
+
+    def __post_init__(self) -> None:
+        for pair in self.warmup:
+            if len(pair) != 2:
+                raise ValueError(f"batch_warmup must be pairs of (step, rows), got {pair}")
+        steps = [0, *(step for step, _ in self.warmup)]
+        rows = [0, *self.each]
+        for numbers, what in ((steps, "steps"), (rows, "rows, with batch_size the last,")):
+            if any(after <= before for before, after in itertools.pairwise(numbers)):
+                raise ValueError(
+                    f"the {what} of batch_warmup must be above 0 and grow, got {numbers[1:]}"
+                )
+
+    @property
+    def each(self) -> tuple[int, ...]:
+        """All that there are, the smallest first."""
+        return (*(rows for _, rows in self.warmup), self.final)
+
+    def of(self, step: int) -> int:
+        return next((rows for until, rows in self.warmup if step < until), self.final)
+
+    def before(self, step: int) -> int:
+        """Rows of all steps before it, which is the place of its first."""
+        place, start = 0, 0
+        for until, rows in (*self.warmup, (step, self.final)):
+            place += rows * max(0, min(step, until) - start)
+            start = until
+        return place
 
 
 class Schedule:

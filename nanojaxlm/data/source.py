@@ -5,13 +5,13 @@ A split's tokens are cut into rows of S = R + ahead tokens, of which the next ro
 the split is the next of another exactly once in an epoch. The last row is padded, never dropped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import grain
 import numpy as np
 
 from nanojaxlm.data.objectives.fragments import PADDING
-from nanojaxlm.data.schedule import Schedule
+from nanojaxlm.data.schedule import BatchSizes, Schedule
 from nanojaxlm.token_store import Split
 
 
@@ -59,29 +59,30 @@ class BatchSource(grain.sources.RandomAccessDataSource):
         sources: the rows, group by group: the sources of a group are read as one after another.
         schedule: place -> (group, row of the group); None: the rows of the only group in order,
             once, and then padding.
-        batch_size: rows of a global batch.
-        local_rows: int64 [n], the rows of each global batch to read here.
+        sizes: rows of each global batch.
+        local_rows: for each of these sizes int64 [n], the rows of such a batch to read here.
     """
 
     def __init__(
         self,
         sources: Sequence[Sequence[RowSource]],
         schedule: Schedule | None,
-        batch_size: int,
-        local_rows: np.ndarray,
+        sizes: BatchSizes,
+        local_rows: Mapping[int, np.ndarray],
     ):
         self._sources = [source for group in sources for source in group]
         self._ends = [np.cumsum([len(source) for source in group]) for group in sources]
         self._first = np.cumsum([0] + [len(group) for group in sources])
-        self._schedule, self._batch_size, self._local_rows = schedule, batch_size, local_rows
+        self._schedule, self._sizes, self._local_rows = schedule, sizes, local_rows
 
     def __len__(self) -> int:
         if self._schedule is None:
-            return -(-int(self._ends[0][-1]) // self._batch_size)
-        return 2**43 // self._batch_size  # without end; see Schedule
+            assert not self._sizes.warmup  # one pass is of equal batches
+            return -(-int(self._ends[0][-1]) // self._sizes.final)
+        return 2**43 // self._sizes.final  # without end; see Schedule
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        places = index * self._batch_size + self._local_rows
+        places = self._sizes.before(index) + self._local_rows[self._sizes.of(index)]
         if self._schedule is None:
             groups, rows = np.zeros_like(places), places
         else:

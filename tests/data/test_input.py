@@ -23,7 +23,7 @@ from nanojaxlm.data.objectives import (
     SpanCorruption,
 )
 from nanojaxlm.data.objectives.rows import Rows, Setting
-from nanojaxlm.data.schedule import Schedule
+from nanojaxlm.data.schedule import BatchSizes, Schedule
 from nanojaxlm.data.source import BatchSource, RowSource
 from nanojaxlm.errors import UserError
 from nanojaxlm.typed_config import from_config_dict, to_config_dict
@@ -79,9 +79,11 @@ def digests(batches, number: int) -> list[str]:
 def test_the_slices_of_any_number_of_processes_make_the_same_batches(stores, num_processes):
     sources = [[RowSource(store.split("train"), 16)] for store in stores]
     schedule = Schedule([len(group[0]) for group in sources], (0.7, 0.3), seed=3)
-    alone = BatchSource(sources, schedule, 8, np.arange(8))
+    eight = BatchSizes(final=8)
+    alone = BatchSource(sources, schedule, eight, {8: np.arange(8)})
     parts = [
-        BatchSource(sources, schedule, 8, rows) for rows in np.split(np.arange(8), num_processes)
+        BatchSource(sources, schedule, eight, {8: rows})
+        for rows in np.split(np.arange(8), num_processes)
     ]
     for step in (0, 1, 2, 50, 1000):
         together = [
@@ -143,7 +145,7 @@ def test_any_objective_gives_a_process_its_rows_of_the_global_batch(
         16,
     )
     for rows in np.split(np.arange(8), len(devices)):
-        source = BatchSource(groups, schedule, 8, rows)
+        source = BatchSource(groups, schedule, BatchSizes(final=8), {8: rows})
         for step, batch in enumerate(wanted):
             tokens, segments, places = source[step]
             part = any_config.objective.batch(Rows(tokens, segments, Draws.of(4, places)), setting)
@@ -343,9 +345,78 @@ def test_too_little_text_and_missing_splits_are_told_with_their_counts(
         make_batches(extreme, [pair[1], pair[1]], one_device(), seed=0, vocabulary=vocabulary)
 
 
+# --- Batches that grow
+
+WARMUP = ((3, 2), (5, 4))  # 2 rows a step, from step 3 on 4, from step 5 on 8
+
+
+def test_a_batch_that_grows_reads_the_rows_of_one_that_does_not(stores, any_config, vocabulary):
+    """Row by row in the order of the places, whatever the objective draws: none is skipped, none
+    comes twice."""
+
+    def rows(config: DataConfig, sizes: list[int]) -> list[str]:
+        batches = make_batches(config, stores, one_device(), seed=5, vocabulary=vocabulary)
+        seen = list(islice(batches, len(sizes)))
+        batches.close()
+        assert [len(batch.targets.tokens_BT) for batch in seen] == sizes
+        of_each = [jax.tree.map(lambda a, i=i: a[i], b) for b in seen for i in range(len(b[0][0]))]
+        return [digest([row]) for row in of_each]
+
+    growing = dataclasses.replace(any_config, batch_warmup=WARMUP)
+    wanted = rows(any_config, [8] * 4)
+    assert rows(growing, [2, 2, 2, 4, 4, 8, 8])[:30] == wanted[:30]
+
+
+def test_a_batch_that_grows_is_the_same_in_every_layout_and_from_any_step(
+    config, stores, vocabulary
+):
+    growing = dataclasses.replace(config, batch_warmup=((2, 4),))
+    batches = make_batches(growing, stores, one_device(), seed=0, vocabulary=vocabulary)
+    wanted = digests(batches, 5)
+    for step in (0, 1, 2, 4):
+        batches.seek(step)
+        assert digests(batches, 5 - step) == wanted[step:]
+    for sharding in layouts():
+        if sharding.mesh.shape["data"] > 4 and sharding.spec[0] == "data":
+            continue  # four rows do not split over eight devices
+        batches = make_batches(growing, stores, sharding, seed=0, vocabulary=vocabulary)
+        assert digests(batches, 5) == wanted
+        batches.close()
+
+
+def test_a_checkpoint_of_another_warmup_is_refused(config, stores, vocabulary):
+    def make(warmup):
+        growing = dataclasses.replace(config, batch_warmup=warmup)
+        return make_batches(growing, stores, one_device(), seed=0, vocabulary=vocabulary)
+
+    batches = make(WARMUP)
+    assert len(list(islice(batches, 4))) == 4
+    state = json.loads(json.dumps(batches.get_state()))
+    again = make(WARMUP)
+    again.set_state(state)
+    assert digests(again, 2) == digests(batches, 2)
+    for other in ((), ((3, 2), (6, 4))):
+        with pytest.raises(UserError, match="batch_size"):
+            make(other).set_state(state)
+
+
+def test_validation_reads_whole_batches_whatever_the_warmup(config, stores, vocabulary):
+    plain, growing = (
+        list(validation_batches(one, stores, one_device(), vocabulary))
+        for one in (config, dataclasses.replace(config, batch_warmup=WARMUP))
+    )
+    assert [digest([batch]) for batch in plain] == [digest([batch]) for batch in growing]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"batch_warmup": ((100, 8), (100, 16))}, "steps of batch_warmup must be above 0 and grow"),
+        ({"batch_warmup": ((0, 8),)}, "steps of batch_warmup"),
+        ({"batch_warmup": ((100, 8), (200, 8))}, "rows, with batch_size the last, of batch_warmup"),
+        ({"batch_warmup": ((100, 32),)}, r"got \[32, 32\]"),
+        ({"batch_warmup": ((100, 0),)}, "rows, with batch_size"),
+        ({"batch_warmup": ((100, 8, 9),)}, "pairs of"),
         ({"stores": ("a",), "text": "b"}, "only one"),
         ({"stores": ("a", "b"), "weights": (1.0,)}, "weights"),
         ({"stores": ("a",), "weights": (0.0,)}, "weights"),
@@ -366,5 +437,10 @@ def test_impossible_configs_are_refused_by_the_field(fields, message):
 
 
 def test_the_config_goes_through_a_config_dict_and_back():
-    config = DataConfig(stores=("a", "b"), weights=(0.25, 0.75), objective=CausalLM())
+    config = DataConfig(
+        stores=("a", "b"),
+        weights=(0.25, 0.75),
+        objective=CausalLM(),
+        batch_warmup=((9, 2), (20, 4)),
+    )
     assert from_config_dict(DataConfig, to_config_dict(config)) == config

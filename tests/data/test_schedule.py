@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from nanojaxlm.data.schedule import Permutation, Schedule
+from nanojaxlm.data.schedule import BatchSizes, Permutation, Schedule
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 16, 17, 100, 257, 4096, 10_007])
@@ -103,6 +103,18 @@ def test_a_far_place_costs_no_more_and_is_the_same_alone():
     for i in (0, 17, 63):
         group, row = schedule(far[i : i + 1])
         assert (group[0], row[0]) == (groups[i], rows[i])
+
+
+def test_each_step_begins_where_the_one_before_it_ended():
+    sizes = BatchSizes(final=16, warmup=((3, 2), (4, 6), (10, 8)))
+    assert [sizes.of(step) for step in (0, 2, 3, 4, 9, 10, 10**9)] == [2, 2, 6, 8, 8, 16, 16]
+    assert sizes.each == (2, 6, 8, 16)
+    place = 0
+    for step in range(20):
+        assert sizes.before(step) == place
+        place += sizes.of(step)
+    assert sizes.before(10**12) == 3 * 2 + 6 + 6 * 8 + 16 * (10**12 - 10)
+    assert BatchSizes(final=5).before(7) == 35
 
 
 def test_weights_too_small_to_draw_and_places_too_far_are_refused():

@@ -6,6 +6,7 @@ import pytest
 from nanojaxlm.data.characters import character_store
 from nanojaxlm.data.input import DataConfig
 from nanojaxlm.data.objectives.fragments import next_token_batch
+from nanojaxlm.data.schedule import BatchSizes
 from nanojaxlm.data.source import BatchSource, RowSource
 from nanojaxlm.data.stores import open_stores
 from nanojaxlm.errors import UserError
@@ -89,7 +90,7 @@ def test_a_split_of_few_or_no_tokens_has_as_few_rows(make_store, lengths):
 def test_without_a_schedule_all_rows_come_in_order_and_then_padding(make_store):
     stores = [make_store(name, train=LENGTHS[:n]).store for name, n in (("a", 4), ("bb", 9))]
     sources = [RowSource(store.split("train"), 8) for store in stores]
-    batches = BatchSource([sources], None, 4, np.arange(4))
+    batches = BatchSource([sources], None, BatchSizes(final=4), {4: np.arange(4)})
     rows = [source[i] for source in sources for i in range(len(source))]
     assert len(batches) == -(-len(rows) // 4)
     got = [
