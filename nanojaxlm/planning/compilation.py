@@ -18,9 +18,11 @@ from nanojaxlm.planning.topology import Topology, devices_of
 from nanojaxlm.sharding import MeshConfig, use_mesh
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_SIZE = r"([\d.]+)([KMGT]?)(?:i?B|\b)"
-_USED = re.compile(rf"Used {_SIZE} of {_SIZE} hbm")
-_SHORT = re.compile(rf"[Ee]xceed\w* (?:hbm )?capacity by {_SIZE}")
+_SIZE = r"([\d.]+)([KMGT]?)i?B?"
+_TOO_MUCH = (
+    re.compile(rf"\({_SIZE}\) exceeds available HBM \({_SIZE}\)"),  # libtpu 0.0.52
+    re.compile(rf"Used {_SIZE} of {_SIZE} hbm"),  # before
+)
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,9 @@ def shortage_of(message: str) -> Shortage | None:
     if "RESOURCE_EXHAUSTED" not in message and "out of memory" not in message.lower():
         return None
     first = message.strip().splitlines()[0]
-    if used := _USED.search(message):
-        needed, available = (_bytes(*used.groups()[i : i + 2]) for i in (0, 2))
-        return Shortage(needed, available, first)
+    for pattern in _TOO_MUCH:
+        if used := pattern.search(message):
+            return Shortage(_bytes(*used.groups()[:2]), _bytes(*used.groups()[2:]), first)
     return Shortage(None, None, first)
 
 
