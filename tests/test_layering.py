@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # a folder whose modules may import one another.
 ROOMS = (
     ("errors",),
-    ("typed_config", "storage", "peers", "compilation_cache"),
+    ("typed_config", "storage", "peers", "compilation_cache", "host_memory"),
     ("token_store",),
     ("batch", "sharding", "accelerators", "writers", "distributed"),
-    ("model",),
+    ("model", "moments"),
     ("losses", "optimizer", "metrics"),
     ("data",),
     ("state",),
@@ -122,10 +122,10 @@ def names_used(path: Path) -> set[str]:
         ({"PartitionSpec", "jax.P", "jax.sharding.PartitionSpec"}, {"sharding"}),
         (
             {"jax.jit", "jax.pjit", "pjit", "nn.jit"},
-            {"step", "state", "checkpoint", "inference", "evaluation", "accelerators"},
+            {"step", "state", "checkpoint", "inference", "evaluation", "accelerators", "preflight"},
         ),
         ({"jax.set_mesh"}, {"sharding"}),
-        ({"os.environ", "os.getenv"}, set()),
+        ({"os.environ", "os.getenv"}, {"planning"}),  # libtpu reads nothing else
         ({"flags.FLAGS"}, {"typed_config"}),
     ],
     ids=lambda value: ", ".join(sorted(value)) if value else "nowhere",
