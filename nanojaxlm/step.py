@@ -14,6 +14,7 @@ from nanojaxlm.batch import Batch, Targets, fingerprint
 from nanojaxlm.host_memory import to_device, to_host
 from nanojaxlm.losses import HeadLayout, LossConfig, Sums, chunked_loss, zero_sums
 from nanojaxlm.model.mixture import COUNTS, LOSSES
+from nanojaxlm.model.router import RouterSums, auxiliary_loss
 from nanojaxlm.model.transformer import Transformer, head_params
 from nanojaxlm.sharding import Named, batch_sharding, constrain, replicated
 from nanojaxlm.state import TrainState, parameter_boxes
@@ -55,16 +56,17 @@ def batch_loss(
             nll, _ = _targets_loss(model, loss, params, ahead_BTD, targets)
             extra = extra + loss.future * nll
     # a router's loss is a mean over the tokens of its (micro-)batch, which counts for its targets
-    for router_loss in _sown(LOSSES, sown, sown_ahead):
-        extra = extra + jnp.sum(router_loss) * sums.count
+    for router_sums in _sown(LOSSES, sown, sown_ahead):
+        extra = extra + jnp.sum(auxiliary_loss(router_sums)) * sums.count
     for dropped_2 in _sown(COUNTS, sown, sown_ahead):  # [repeats, 2] of scanned layers
         dropped, assigned = jnp.sum(dropped_2.reshape(-1, 2), axis=0)
         sums = sums._replace(dropped=sums.dropped + dropped, assigned=sums.assigned + assigned)
     return total + extra, sums._replace(extra=extra)
 
 
-def _sown(collection: str, *sown: Any) -> list[jax.Array]:
-    return jax.tree.leaves([part.get(collection) for part in sown if part is not None])
+def _sown(collection: str, *sown: Any) -> list[Any]:
+    parts = [part.get(collection) for part in sown if part is not None]
+    return jax.tree.leaves(parts, is_leaf=lambda part: isinstance(part, RouterSums))
 
 
 def _targets_loss(

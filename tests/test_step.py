@@ -23,6 +23,7 @@ from nanojaxlm.model.config import (
     RelativeBiasConfig,
 )
 from nanojaxlm.model.mixture import LOSSES
+from nanojaxlm.model.router import RouterSums, auxiliary_loss
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.optimizer import AdamW, Muon, WarmupStableDecay
 from nanojaxlm.sharding import MeshConfig, batch_sharding, make_mesh, replicated, use_mesh
@@ -341,11 +342,17 @@ def test_a_routers_loss_is_of_each_micro_batch_and_counts_for_its_targets(
     parts = [jax.device_get(gradient(params, part)) for part in micro]
     grads, sums = jax.tree.map(lambda a, b: a + b, *parts)
     sow = jax.jit(partial(model.apply, mutable=[LOSSES]))
-    sown = [jax.tree.leaves(sow({"params": params}, part.decoder)[1]) for part in micro]
+    sown = [
+        jax.tree.leaves(
+            sow({"params": params}, part.decoder)[1], is_leaf=lambda x: isinstance(x, RouterSums)
+        )
+        for part in micro
+    ]
     _, report = make_step(model, optimizer, LOSS, 2, abstract, one_device)(state, batch)
     np.testing.assert_allclose(report.sums, sums, rtol=1e-5)
-    expected = [sum(float(loss.sum()) for loss in losses) for losses in sown]
-    assert len(sown[0][0]) == 2 and expected[0] != expected[1], "one of each of 2 layers"
+    losses = [auxiliary_loss(of_layers) for (of_layers,) in sown]
+    expected = [float(of_layers.sum()) for of_layers in losses]
+    assert len(losses[0]) == 2 and expected[0] != expected[1], "one of each of 2 layers"
     counts = [part.targets.weights_BT.sum() for part in micro]
     np.testing.assert_allclose(report.sums.extra, np.dot(expected, counts), rtol=1e-5)
     norm = math.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in jax.tree.leaves(grads)))

@@ -18,7 +18,7 @@ from nanojaxlm.model.config import MixtureConfig
 from nanojaxlm.model.dispatch import buffer_rows, through_experts, through_owners
 from nanojaxlm.model.grouped import grouped_product
 from nanojaxlm.model.layers import ACTIVATIONS, Einsum, FeedForward
-from nanojaxlm.model.router import Router, RouterSums, auxiliary_loss, route, router_sums
+from nanojaxlm.model.router import Router, RouterSums, route, router_sums
 from nanojaxlm.sharding import (
     active,
     axis_size,
@@ -29,7 +29,7 @@ from nanojaxlm.sharding import (
     splits_evenly,
 )
 
-LOSSES = "losses"  # the collection that the auxiliary losses are sown into
+LOSSES = "losses"  # the collection that what auxiliary losses are made of is sown into
 COUNTS = "counts"  # and the one for how many assignments were dropped
 
 
@@ -97,8 +97,8 @@ class Mixture(nn.Module):
     def __call__(self, x_BTD: jax.Array, valid_BT: jax.Array) -> jax.Array:
         """The weighted sum of each token's experts; padding goes to none.
 
-        Sows the auxiliary loss of valid tokens and, with a capacity, how many of their assignments
-        were dropped and how many there were: float32[2].
+        Sows the RouterSums of valid tokens and, with a capacity, how many of their assignments were
+        dropped and how many there were: float32[2].
         """
         c, d = self.config, self.d_model
         logits_BTE, choice_bias_E = Router(c, d, name="router")(x_BTD)
@@ -106,7 +106,7 @@ class Mixture(nn.Module):
         kernels = jax.tree.map(lambda kernel: kernel.astype(self.dtype), kernels)
         routed = _run(c, x_BTD, logits_BTE, valid_BT, choice_bias_E, kernels)
         sums = jax.tree.map(lambda part: jnp.sum(part, axis=(0, 1)), routed.sums_BT)
-        self.sow(LOSSES, "router_loss", auxiliary_loss(sums, c))
+        self.sow(LOSSES, "router_sums", sums)
         if c.capacity is not None:
             counts = jnp.stack([jnp.sum(routed.dropped_BT), sums.count * c.top_k])
             self.sow(COUNTS, "dropped", counts)

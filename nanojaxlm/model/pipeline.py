@@ -19,7 +19,6 @@ residuals of a micro-batch for a stage and one micro-batch's layer inputs, where
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -27,7 +26,6 @@ import jax.numpy as jnp
 
 from nanojaxlm.errors import UserError
 from nanojaxlm.model.block import Context
-from nanojaxlm.model.mixture import LOSSES
 from nanojaxlm.sharding import STAGE_AXIS, active, axis_size, constrain, per_device
 
 MICROBATCHES_A_STAGE = 4  # where the rows allow: a bubble of at most 1/5
@@ -79,8 +77,7 @@ def num_microbatches(num_rows: int, num_stages: int) -> int:
 def run(
     layers: Layers, params: Any, x_BTD: jax.Array, context: Context, again: bool
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """The residual after all layers, and what they sow: of LOSSES the mean over the micro-batches,
-    each weighted by its valid tokens, and of other collections the sum.
+    """The residual after all layers, and what they sow, summed over the micro-batches.
 
     layers: what one stage does with its part of `params`, whose leading axis is L, as is that of
     what is sown. again: keep only what enters a stage, and run it again in the backward pass.
@@ -153,13 +150,7 @@ def run(
     last = (stages_S == num_stages - 1)[None, :, None, None, None]
     out_MBTD = jnp.sum(jnp.where(last, out[num_stages - 1 :], 0), axis=1, dtype=out.dtype)
     out_BTD = constrain(_joined(out_MBTD), "batch", "residual_length", "act_embed")
-    valid_M = jnp.sum(looked_up.mask.q_segments_BT > 0, axis=(1, 2)).astype(jnp.float32)
-    share_M = valid_M / jnp.maximum(jnp.sum(valid_M), 1.0)
-    weights = {name: share_M if name == LOSSES else jnp.ones_like(share_M) for name in sown}
-    return out_BTD, {
-        name: jax.tree.map(partial(_over_microbatches, weights[name]), tree)
-        for name, tree in sown.items()
-    }
+    return out_BTD, jax.tree.map(_over_microbatches, sown)
 
 
 def _to_next_stage(a: jax.Array) -> jax.Array:
@@ -178,14 +169,13 @@ def _joined(a: jax.Array) -> jax.Array:
     return a.swapaxes(0, 1).reshape(-1, *a.shape[2:])
 
 
-def _over_microbatches(weights_M: jax.Array, sown: jax.Array) -> jax.Array:
-    """The weighted sum of float32[ticks, S, L/S, …] over micro-batches, [L, …]; idle ticks, at
-    which a stage repeats a micro-batch, count for nothing. Stage s has micro-batch m at tick m + s.
+def _over_microbatches(sown: jax.Array) -> jax.Array:
+    """The sum of float32[ticks, S, L/S, …] over micro-batches, [L, …]; idle ticks, at which a stage
+    repeats a micro-batch, count for nothing. Stage s has micro-batch m at tick m + s.
     """
     num_ticks, num_stages = sown.shape[:2]
     last = num_ticks - num_stages  # micro-batch
     micro = jnp.arange(num_ticks)[:, None] - jnp.arange(num_stages)[None, :]
-    own = jnp.take(weights_M, jnp.clip(micro, 0, last))
-    weights = jnp.where((micro >= 0) & (micro <= last), own, 0.0)
-    weights = weights.reshape(num_ticks, num_stages, *(1,) * (sown.ndim - 2))
-    return jnp.sum(weights * sown, axis=0).reshape(-1, *sown.shape[3:])
+    at_work = (micro >= 0) & (micro <= last)
+    at_work = at_work.reshape(num_ticks, num_stages, *(1,) * (sown.ndim - 2))
+    return jnp.sum(jnp.where(at_work, sown, 0.0), axis=0).reshape(-1, *sown.shape[3:])

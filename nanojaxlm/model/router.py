@@ -49,8 +49,12 @@ def route(logits_ME: jax.Array, choice_bias_E: jax.Array | None, config: Mixture
 
 
 class RouterSums(NamedTuple):
-    """float32 sums over valid tokens, from which the auxiliary losses are made: of the assignments
-    and the scores of each expert, of (log Z)², of 1."""
+    """float32 sums over valid tokens, of which the auxiliary loss is made; those of several parts
+    of a batch add up.
+
+    chosen_E: assignments to each expert, times load_balance * E / top_k. scores_E: its scores.
+    z: (log Z)², times router_z. count: 1.
+    """
 
     chosen_E: jax.Array
     scores_E: jax.Array
@@ -64,24 +68,25 @@ def router_sums(
     weight_M = valid_M.astype(jnp.float32)
     chosen_ME = jnp.sum(jax.nn.one_hot(routing.experts_MK, config.num_experts), axis=1)
     z_M = jnp.square(jax.nn.logsumexp(logits_ME, axis=-1))
+    balance = config.load_balance * config.num_experts / config.top_k
     return RouterSums(
-        jnp.sum(chosen_ME * weight_M[:, None], axis=0),
+        balance * jnp.sum(chosen_ME * weight_M[:, None], axis=0),
         jnp.sum(routing.scores_ME * weight_M[:, None], axis=0),
-        jnp.sum(z_M * weight_M),
+        config.router_z * jnp.sum(z_M * weight_M),
         jnp.sum(weight_M),
     )
 
 
-def auxiliary_loss(sums: RouterSums, config: MixtureConfig) -> jax.Array:
-    """float32[]: load_balance * E sum_e f_e p_e + router_z * mean (log Z)², over valid tokens.
+def auxiliary_loss(sums: RouterSums) -> jax.Array:
+    """float32: load_balance * E sum_e f_e p_e + router_z * mean (log Z)², over valid tokens; axes
+    before those of the sums, such as layers, stay.
 
     f_e: part of the assignments that go to expert e; p_e: its mean score; 1 where all are even
     (Fedus et al. 2021, Switch Transformer, eq. 4; Zoph et al. 2022, ST-MoE, eq. 5).
     """
     count = jnp.maximum(sums.count, 1.0)
-    share_E, score_E = sums.chosen_E / (count * config.top_k), sums.scores_E / count
-    balance = config.num_experts * jnp.sum(share_E * score_E)
-    return config.load_balance * balance + config.router_z * (sums.z / count)
+    share_E, score_E = sums.chosen_E / count[..., None], sums.scores_E / count[..., None]
+    return jnp.sum(share_E * score_E, axis=-1) + sums.z / count
 
 
 class Router(nn.Module):

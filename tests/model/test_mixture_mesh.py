@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from nanojaxlm.model.config import FeedForwardConfig, MixtureConfig
 from nanojaxlm.model.mixture import COUNTS, LOSSES, Mixture
+from nanojaxlm.model.router import auxiliary_loss
 from nanojaxlm.planning.hlo import analyse
 from nanojaxlm.planning.topology import devices_of
 from nanojaxlm.sharding import MeshConfig, Named, constrain, make_mesh, sharding, use_mesh
@@ -70,7 +71,8 @@ def places_of(module: Mixture, mesh: Mesh, *leading: str) -> Any:
 def objective(module: Mixture, params: Any, x_BTD: jax.Array, valid_BT: jax.Array) -> Any:
     x_BTD = constrain(x_BTD, "batch", "residual_length", "act_embed")
     out, sown = module.apply({"params": params}, x_BTD, valid_BT, mutable=[LOSSES, COUNTS])
-    (loss,) = jax.tree.leaves(sown[LOSSES])
+    (sums,) = sown[LOSSES]["router_sums"]
+    loss = auxiliary_loss(sums)
     weights_BTD = jnp.asarray(draw(B, T, D, seed=99))
     return jnp.sum(out * weights_BTD) + 50.0 * loss, (out, loss, sown.get(COUNTS, {}))
 
