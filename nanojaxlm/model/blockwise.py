@@ -9,10 +9,10 @@ from jax.ad_checkpoint import checkpoint_name
 
 from nanojaxlm.model import row_split
 from nanojaxlm.model.masks import AttentionMask, Band, visible
-from nanojaxlm.model.row_split import ATTENTION_OUT
+from nanojaxlm.model.remat import ATTENTION_OUT
 from nanojaxlm.sharding import active, axis_size
 
-BLOCK = 1024  # queries and keys of a block: the logits of one are 4 MB a row and head
+BLOCK = 512  # queries and keys of a block: the logits of one are 1 MB a row and head
 _LOWEST = float(np.finfo(np.float32).min) / 2  # twice this is still finite
 _NO_QUERY, _NO_KEY = -1, -2  # segments of what fills the last block: they equal none
 

@@ -11,7 +11,6 @@ import numpy as np
 from nanojaxlm.model.masks import AttentionMask
 from nanojaxlm.sharding import CONTEXT_AXIS, Names, axis_size, per_device, splits_evenly
 
-ATTENTION_OUT = "attention_out"  # what remat policies call the attended values
 _QUERY: Names = ("batch", "length", "act_heads", None)
 _KEY: Names = ("batch", "length", "act_kv_heads", None)
 _BIAS: Names = (None, "act_heads", "length", None)

@@ -12,7 +12,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 
 from nanojaxlm.model import row_split
 from nanojaxlm.model.masks import AttentionMask, Band
-from nanojaxlm.model.row_split import ATTENTION_OUT
+from nanojaxlm.model.remat import ATTENTION_OUT
 from nanojaxlm.sharding import active, axis_size
 
 LANES = 128  # a block is a multiple of it

@@ -88,13 +88,13 @@ def test_a_query_that_may_see_nothing_is_no_nan(backend: str, softcap: float | N
 @pytest.mark.parametrize(
     ("platform", "length", "change", "expected"),
     [
-        ("cpu", 1024, {}, "dense"),
+        ("cpu", 512, {}, "dense"),
         ("gpu", 4096, {}, "blockwise"),
         ("tpu", 1024, {}, "splash"),
         ("tpu", 1024, {"softcap": 30.0, "window": 256}, "splash"),
         ("tpu", 1000, {}, "dense"),
-        ("tpu", 1024, {"bias_1NTS": jnp.zeros((1, 2, 1, 1))}, "dense"),
-        ("tpu", 1024, {"q_start": jnp.int32(0)}, "dense"),
+        ("tpu", 512, {"bias_1NTS": jnp.zeros((1, 2, 1, 1))}, "dense"),
+        ("tpu", 512, {"q_start": jnp.int32(0)}, "dense"),
         ("tpu", 4096, {"k_prefix_BS": jnp.zeros((1, 4096), jnp.int32)}, "blockwise"),
     ],
 )

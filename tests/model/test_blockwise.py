@@ -11,7 +11,8 @@ import pytest
 
 from nanojaxlm.model.blockwise import blockwise, visible_pairs
 from nanojaxlm.model.masks import AttentionMask, Band
-from nanojaxlm.model.row_split import ATTENTION_OUT, places
+from nanojaxlm.model.remat import ATTENTION_OUT
+from nanojaxlm.model.row_split import places
 
 BANDS = [Band(True, None), Band(True, 5), Band(False, 3), Band(False, None)]
 

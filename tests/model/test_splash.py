@@ -14,7 +14,8 @@ from nanojaxlm.model import attend as module
 from nanojaxlm.model.attend import attend
 from nanojaxlm.model.config import ModelConfig
 from nanojaxlm.model.masks import AttentionMask, Band
-from nanojaxlm.model.row_split import ATTENTION_OUT, places
+from nanojaxlm.model.remat import ATTENTION_OUT
+from nanojaxlm.model.row_split import places
 from nanojaxlm.model.splash import BandMask, block_sizes
 from nanojaxlm.model.transformer import Transformer
 from nanojaxlm.planning.topology import devices_of
