@@ -35,9 +35,9 @@ def mesh_for(config: Config, mesh: MeshConfig, devices: Sequence[Any]) -> jax.sh
     """
     made = make_mesh(mesh, devices)
     lengths = config.data.lengths
-    rows = config.data.batch_size // config.training.accumulation
     given = [length for length in (lengths.encoder, lengths.decoder) if length is not None]
-    check_batch(made, rows, given, mesh.sequence)
+    for rows in config.data.sizes.each:
+        check_batch(made, rows // config.training.accumulation, given, mesh.sequence)
     return made
 
 

@@ -57,11 +57,11 @@ class Config:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        batch_size, accumulation = self.data.batch_size, self.training.accumulation
-        if batch_size % accumulation:
-            raise ValueError(
-                f"training.accumulation={accumulation} must divide data.batch_size={batch_size}"
-            )
+        accumulation = self.training.accumulation
+        for rows in self.data.sizes.each:
+            if rows % accumulation:
+                name = "data.batch_size" if rows == self.data.batch_size else "data.batch_warmup's"
+                raise ValueError(f"training.accumulation={accumulation} must divide {name}={rows}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in [0, 2**32), got {self.seed}")
         if isinstance(self.mesh, str) and self.mesh != "auto":

@@ -21,24 +21,26 @@ class Progress:
         writer: RunWriter,
         speed: Speedometer,
         learning_rate: Callable[[int], Any],
-        tokens_per_step: int,
+        tokens_of: Callable[[int], int],
         show_every: int,
     ):
+        """tokens_of: updates done -> tokens that the next step reads."""
         self._writer, self._speed, self._learning_rate = writer, speed, learning_rate
-        self._tokens_per_step, self._show_every = tokens_per_step, show_every
+        self._tokens_of, self._show_every = tokens_of, show_every
         self._pending: tuple[int, StepReport] | None = None
-        self._first = True
+        self._tokens: int | None = None  # of the newest step
 
     def after(self, step: int, report: StepReport) -> None:
         """To be called when `step` was handed to the device: writes the step before it."""
         self._write({})
         self._pending = step, report
-        if self._first:
+        tokens = self._tokens_of(step - 1)
+        if tokens != self._tokens:  # the first of its size: it was compiled
             jax.block_until_ready(report)
-            self._speed.restart()  # the first step compiles
-            self._first = False
+            self._speed.restart()
+            self._tokens = tokens
         else:
-            self._speed.add(self._tokens_per_step)
+            self._speed.add(tokens)
 
     def settle(self) -> dict[str, float]:
         """Waits for the newest step; its speed. What follows until `write` is not training time."""

@@ -99,7 +99,7 @@ def train(
             writer,
             Speedometer(flops / config.data.sequence_length, peak),
             config.optimizer.schedule.make(config.optimizer.learning_rate, steps),
-            config.data.batch_size * config.data.sequence_length,
+            lambda done: config.data.sizes.of(done) * config.data.sequence_length,
             config.training.log_every,
         )
 
@@ -117,9 +117,14 @@ def train(
                 figures["validation_bits_per_byte"] = held_out.bits_per_byte
             return figures
 
+        starts = [step for step, _ in config.data.batch_warmup]  # each size is compiled anew
+
         for done in range(start + 1, steps + 1):
             batch = next(batches)
-            peers.step(done)
+            if done - 1 in starts:
+                peers.at(f"step {done}, the first of its size")
+            else:
+                peers.step(done)
             state, report = step(state, batch)
             progress.after(done, report)
             last, stopped = done == steps, stop(done)
@@ -285,11 +290,13 @@ def introduce(
     kind = f"{jax.device_count()} x {device.device_kind}, jax {jax.__version__}"
     split = config.data.train_split
     tokens = sum(store.split(split).num_tokens for store in stores)
-    batch = config.data.batch_size * config.data.sequence_length
+    length, steps = config.data.sequence_length, config.training.steps
+    each = [rows * length for rows in config.data.sizes.each]
+    batch = f"{each[0]:,} to {each[-1]:,}" if len(each) > 1 else f"{each[0]:,}"
     console.print(
         f"{num_parameters(abstract.params):,} parameters on {kind}\n"
-        f"{tokens:,} training tokens; {config.training.steps:,} steps of {batch:,} are "
-        f"{config.training.steps * batch / tokens:.2f} epochs",
+        f"{tokens:,} training tokens; {steps:,} steps of {batch} are "
+        f"{config.data.sizes.before(steps) * length / tokens:.2f} epochs",
         highlight=False,
     )
     if start == config.training.steps:

@@ -30,9 +30,9 @@ def clock(monkeypatch):
     monkeypatch.setattr("time.perf_counter", lambda: float(next(seconds)))
 
 
-def progress_of(lines, show_every=2):
+def progress_of(lines, show_every=2, tokens_of=lambda step: 128):
     speed = Speedometer(flops_per_token=10.0, peak_flops_per_second=1e4)
-    return Progress(lines, speed, lambda step: step / 10, 128, show_every)
+    return Progress(lines, speed, lambda step: step / 10, tokens_of, show_every)
 
 
 def report(nll, count=4.0, grad_norm=0.5, extra=0.0, assigned=0.0, dropped=0.0):
@@ -90,6 +90,16 @@ def test_what_comes_between_steps_is_not_counted_as_training(monkeypatch):
     now[0] = 202.0
     progress.after(2, report(1.0))
     assert progress.settle() == {"tokens_per_second": 64.0, "mfu": 0.064}
+
+
+def test_the_first_step_of_each_size_compiles_and_is_not_timed(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    progress = progress_of(Lines(), tokens_of=lambda done: 128 if done < 2 else 256)
+    for step, seconds in enumerate((50.0, 1.0, 70.0, 4.0), start=1):
+        now[0] += seconds
+        progress.after(step, report(1.0))
+    assert progress.settle()["tokens_per_second"] == 256 / 4
 
 
 @pytest.mark.parametrize(
