@@ -24,7 +24,7 @@ def choose_mesh(config: Config, devices: Sequence[Any]) -> tuple[MeshConfig, str
     machine, inventory = Machine.of(devices, chip), Inventory.of(config)
     num_devices = len(devices)
     possible = [
-        mesh for mesh in meshes(config, inventory, machine) if divides(config, mesh, num_devices)
+        mesh for mesh in meshes(config, inventory, machine) if divides(config, machine.layout(mesh))
     ]
     if not possible:
         return MeshConfig(replica=machine.num_slices), (

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from nanojaxlm.config import Config
+from nanojaxlm.losses import CHUNK_TOKENS
 from nanojaxlm.metrics import train_flops_per_row
 from nanojaxlm.model.config import MixtureConfig, StackConfig
 from nanojaxlm.model.dispatch import buffer_rows
@@ -43,13 +44,17 @@ AGAIN = {
 }
 
 
-class Work(NamedTuple):
+@dataclass(frozen=True)
+class Work:
+    """As hlo.Op."""
+
     flops: float
     bytes: float
     count: float = 1.0
 
 
-class Sent(NamedTuple):
+@dataclass(frozen=True)
+class Sent:
     """As hlo.Collective."""
 
     kind: str
@@ -240,18 +245,23 @@ def _sent(
 
 
 def _head(counts: Counts, config: Config, rows: float, layout: Layout) -> None:
-    """Adds the embedding and the logits; the loss meets over all tokens once."""
+    """Adds the embedding and the logits. The head is gathered once, and its gradient meets over all
+    tokens once; looked-up rows of the embedding go to their tokens, and their gradients back."""
     c, lengths, times = config.model, config.data.lengths, config.training.accumulation
     assert c.vocab_size is not None
     length = lengths.decoder or lengths.encoder or 1
     vocab, itemsize = c.vocab_size / layout.split("vocab"), jnp.dtype(c.dtype).itemsize
     n, kernel = rows * length / layout.split("length"), vocab * c.d_model
     heads = times * (1 + c.num_future)
-    chunks = max(1.0, length / config.loss.chunk_length)
+    chunks = max(1.0, n / CHUNK_TOKENS)
     moved = 10 * n * vocab + chunks * kernel * (2 * itemsize + 2 * 4)
     counts.work.append(Work(6 * n * kernel, moved, heads))
-    if axes := tuple(axis for axis in TOKEN_AXES if layout.sizes[axis] > 1):
-        counts.sent.append(_sent("all-reduce", axes, 4 * kernel, heads, layout, False))
-    if axes := layout.axes("embed"):
-        counts.sent.append(_sent("all-gather", axes, 4 * kernel, 2 * heads, layout, False))
-        counts.sent.append(_sent("reduce-scatter", axes, 4 * kernel, times, layout, False))
+    send, embed = counts.sent.append, layout.axes("embed")
+    if embed:
+        send(_sent("all-gather", embed, itemsize * kernel, heads, layout, False))
+        send(_sent("reduce-scatter", embed, 4 * kernel, heads, layout, False))
+        send(_sent("all-to-all", embed, itemsize * n * c.d_model, 2 * times, layout, False))
+    others = [a for a in TOKEN_AXES if layout.sizes[a] > 1 and a not in embed]
+    if others:
+        part = 4 * kernel / layout.split("embed")
+        send(_sent("all-reduce", tuple(others), part, heads, layout, False))

@@ -39,7 +39,7 @@ class Layout:
         fixed = math.prod(size for size in sizes if size > 0)
         if -1 in sizes:
             sizes[sizes.index(-1)] = num_devices // fixed
-        named = dict(zip(MESH_AXES, sizes, strict=True))
+        named: dict[str, int] = dict(zip(MESH_AXES, sizes, strict=True))
         if math.prod(sizes) != num_devices:
             raise UserError(
                 f"mesh {named} does not fit {num_devices} devices: choose config.mesh sizes whose "
@@ -58,6 +58,11 @@ class Layout:
             given = (axes,) if isinstance(axes, str) else axes or ()
             found[name] = tuple(axis for axis in given if self.sizes[axis] > 1)
         return found
+
+    @cached_property
+    def known(self) -> dict["Leaf", int]:
+        """Bytes of arrays, each computed once: a search asks for them again and again."""
+        return {}
 
     def axes(self, name: str | None) -> tuple[str, ...]:
         """The mesh axes of more than one device that split a logical axis."""
@@ -91,7 +96,9 @@ class Leaf(NamedTuple):
 
     def bytes(self, layout: Layout) -> int:
         """Of a device's part."""
-        return array_bytes(self.shard(layout), self.itemsize, layout.tiled)
+        if self not in layout.known:
+            layout.known[self] = array_bytes(self.shard(layout), self.itemsize, layout.tiled)
+        return layout.known[self]
 
 
 class Inventory(NamedTuple):

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from nanojaxlm.config import Config
+from nanojaxlm.losses import CHUNK_TOKENS
 from nanojaxlm.model.attend import MANY_LOGITS
 from nanojaxlm.model.config import (
     AttentionConfig,
@@ -73,7 +74,7 @@ class Tokens(NamedTuple):
     keys: float
 
     @property
-    def count(self) -> float:
+    def number(self) -> float:
         return self.rows * self.queries
 
 
@@ -159,10 +160,10 @@ class Stack(NamedTuple):
         hidden, out = self._products(layer.feed_forward, tokens)
         policy = self.config.remat
         numbers = {
-            "none": 4 * residual + tokens.count * (attended + 2 * projected) + 2 * hidden + out,
-            "dots": 2 * residual + tokens.count * (attended + projected) + hidden + out,
-            "qkv": residual + tokens.count * (attended + projected),
-            "attention": residual + tokens.count * attended,
+            "none": 4 * residual + tokens.number * (attended + 2 * projected) + 2 * hidden + out,
+            "dots": 2 * residual + tokens.number * (attended + projected) + hidden + out,
+            "qkv": residual + tokens.number * (attended + projected),
+            "attention": residual + tokens.number * attended,
             "full": residual,
             "stage": residual,
             "dots_offload": residual,
@@ -172,7 +173,7 @@ class Stack(NamedTuple):
         if policy == "none":
             total += 2 * self._logits(a, tokens) * self.itemsize
         if policy in ("none", "dots", "qkv", "attention"):
-            total += 4 * tokens.count * heads  # of each query, the logarithm of its softmax's sum
+            total += 4 * tokens.number * heads  # of each query, the logarithm of its softmax's sum
         return total
 
     def working(self, tokens: Tokens, memory_length: int | None) -> float:
@@ -193,7 +194,7 @@ class Stack(NamedTuple):
         if memory_length is not None:
             attentions = 2
         numbers = (
-            2.5 * hidden + attentions * tokens.count * projections + 6 * tokens.count * d + out
+            2.5 * hidden + attentions * tokens.number * projections + 6 * tokens.number * d + out
         )
         gathered_keys = 0.0
         if tokens.keys > tokens.queries:  # whole keys and values, and their gradients
@@ -216,13 +217,13 @@ class Stack(NamedTuple):
         mlp = self.layout.split("act_mlp")
         if isinstance(f, FeedForwardConfig):
             wide = f.hidden * (2 if f.gated else 1) / mlp
-            return tokens.count * wide, tokens.rows * tokens.between * self.d_model
+            return tokens.number * wide, tokens.rows * tokens.between * self.d_model
         owners = self.layout.split("expert")
         if owners == 1:
-            rows = tokens.count * f.top_k
+            rows = tokens.number * f.top_k
         else:
             rows = owners * buffer_rows(
-                round(tokens.count), f.top_k, f.num_experts, owners, f.capacity
+                round(tokens.number), f.top_k, f.num_experts, owners, f.capacity
             )
         wide = f.expert.hidden * (2 if f.expert.gated else 1) / mlp
         inner, out = rows * wide, rows * self.d_model
@@ -265,10 +266,14 @@ def _gathered(leaves: list[Leaf], itemsize: int, layout: Layout) -> float:
 
 
 def _head(config: Config, layout: Layout, rows: float, itemsize: int) -> float:
-    c = config.model
+    c, loss = config.model, config.loss
     assert c.vocab_size is not None
     vocab = -(-c.vocab_size // layout.split("vocab"))
-    length = config.data.lengths.decoder or config.data.lengths.encoder or 1
-    chunk = min(config.loss.chunk_length, length) / layout.split("length")
-    kernel = vocab * c.d_model * (4.0 + (itemsize if itemsize < 4 else 0))
-    return kernel + rows * chunk * vocab * (2 * 4 + itemsize)
+    length = (config.data.lengths.decoder or config.data.lengths.encoder or 1) / layout.split(
+        "length"
+    )
+    chunk = CHUNK_TOKENS / rows
+    if loss.chunk_length is not None:
+        chunk = loss.chunk_length / layout.split("length")
+    logits = rows * min(chunk, length) * vocab
+    return vocab * c.d_model * (4.0 + itemsize % 4) + logits * (2 * 4 + itemsize % 4)

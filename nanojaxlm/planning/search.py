@@ -75,11 +75,12 @@ class Machine(NamedTuple):
     devices: Sequence[Any]
     chip: Chip
     meshes: dict[tuple[int, ...], Mesh]
+    layouts: dict[MeshConfig, Layout]
     reaches: dict[tuple[tuple[int, ...], tuple[str, ...]], Reach]
 
     @classmethod
     def of(cls, devices: Sequence[Any], chip: Chip) -> "Machine":
-        return cls(devices, chip, {}, {})
+        return cls(devices, chip, {}, {}, {})
 
     @property
     def num_slices(self) -> int:
@@ -89,6 +90,12 @@ class Machine(NamedTuple):
         if config.sizes not in self.meshes:
             self.meshes[config.sizes] = make_mesh(config, self.devices)
         return self.meshes[config.sizes]
+
+    def layout(self, config: MeshConfig) -> Layout:
+        if config not in self.layouts:
+            tiled = self.chip.torus > 0
+            self.layouts[config] = Layout.of(config, len(self.devices), tiled)
+        return self.layouts[config]
 
     def reach(self, config: MeshConfig, axes: tuple[str, ...]) -> Reach:
         key = (config.sizes, axes)
@@ -124,7 +131,7 @@ def meshes(config: Config, inventory: Inventory, machine: Machine) -> Iterator[M
             replica=machine.num_slices, stage=stage, data=data, fsdp=fsdp, expert=expert,
             context=context, tensor=tensor, sequence=tensor > 1,
         )  # fmt: skip
-        layout = Layout.of(mesh, len(machine.devices))
+        layout = machine.layout(mesh)
         between = layout.split("residual_length")
         if any(length % between for length in (lengths.encoder, lengths.decoder) if length):
             continue
@@ -136,10 +143,10 @@ def meshes(config: Config, inventory: Inventory, machine: Machine) -> Iterator[M
             yield mesh
 
 
-def divides(config: Config, mesh: MeshConfig, num_devices: int) -> bool:
-    """Whether the rows of a (micro-)batch split evenly over the mesh."""
+def divides(config: Config, layout: Layout) -> bool:
+    """Whether the rows of a (micro-)batch split evenly over a mesh."""
     rows = config.data.batch_size // config.training.accumulation
-    return rows % Layout.of(mesh, num_devices).split("batch") == 0
+    return rows % layout.split("batch") == 0
 
 
 def judge(
@@ -147,8 +154,7 @@ def judge(
 ) -> Plan | None:
     """The plan of a config on a mesh; None where it does not fit and `fitting` asks for that."""
     chip, num_devices = machine.chip, len(machine.devices)
-    config = dataclasses.replace(config, mesh=mesh)
-    layout = Layout.of(mesh, num_devices, tiled=chip.torus > 0)
+    config, layout = dataclasses.replace(config, mesh=mesh), machine.layout(mesh)
     memory = estimate(config, layout, inventory)
     if fitting and memory.peak > MARGIN * chip.usable_bytes:
         return None
@@ -179,7 +185,7 @@ def plans(
         for remat in remats:
             for size in sizes:
                 asked = with_remat(with_batch(config, size), remat)
-                if not divides(asked, mesh, num_devices):
+                if not divides(asked, machine.layout(mesh)):
                     continue
                 plan = judge(asked, mesh, inventory, machine)
                 if plan is None:
