@@ -18,7 +18,6 @@ from nanojaxlm.model.config import (
     RMSNormConfig,
 )
 from nanojaxlm.sharding import (
-    TOKEN_AXES,
     Names,
     axis_size,
     constrain,
@@ -180,17 +179,20 @@ def look_up(table_VD: jax.Array, tokens_BT: jax.Array) -> jax.Array:
     own: the tokens are gathered, and an all-to-all brings each its row. The table itself, and its
     gradient, are never whole.
     """
-    axes = mesh_axes("embed")
+    axes, vocab_axes = mesh_axes("embed"), mesh_axes("vocab")
     if axis_size("embed") == 1 or not splits_evenly(tokens_BT.shape, ("batch", "length")):
         return jnp.take(table_VD, tokens_BT, axis=0)
 
     def own(part_VD: jax.Array, tokens_BT: jax.Array) -> jax.Array:
-        everyones_PBT = jax.lax.all_gather(tokens_BT, axes)
-        parts_PBTD = jnp.take(part_VD, everyones_PBT, axis=0)
+        rows = part_VD.shape[0]
+        index_PBT = jax.lax.all_gather(tokens_BT, axes) - jax.lax.axis_index(vocab_axes) * rows
+        parts_PBTD = jnp.take(part_VD, jnp.clip(index_PBT, 0, rows - 1), axis=0)
+        here_PBT1 = ((index_PBT >= 0) & (index_PBT < rows))[..., None]
+        parts_PBTD = jax.lax.psum(jnp.where(here_PBT1, parts_PBTD, 0.0), vocab_axes)
         return jax.lax.all_to_all(parts_PBTD, axes, split_axis=0, concat_axis=3, tiled=True)[0]
 
     in_names = (("vocab", "embed"), ("batch", "length"))
-    return per_device(own, in_names, ("batch", "length", None), TOKEN_AXES)(table_VD, tokens_BT)
+    return per_device(own, in_names, ("batch", "length", None))(table_VD, tokens_BT)
 
 
 class FeedForward(nn.Module):
