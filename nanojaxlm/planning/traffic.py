@@ -26,14 +26,8 @@ def instruction_bytes(instruction: Instruction, inside: Computation) -> float:
         return 0.0
     operands = [inside[name] for name in instruction.operands]
     read = sum(shape.bytes for operand in operands for shape in operand.shapes if in_memory(shape))
-    if opcode.endswith("-start"):  # a tuple: result, source, a flag; or source, result of a gather
-        given = {shape.dims for operand in operands for shape in operand.shapes}
-        if opcode == "copy-start":
-            written = shapes[0].bytes if in_memory(shapes[0]) else 0
-        else:
-            results = [s for s in shapes if s.dims and s.dims not in given]
-            written = sum(s.bytes for s in results if in_memory(s)) or read
-        return float(read + written)
+    if opcode.endswith("-start"):
+        return _started(instruction, operands, read)
     written = sum(shape.bytes for shape in shapes if in_memory(shape))
     if opcode in ("dynamic-slice", "slice", "gather"):
         return float(written + (shapes[0].bytes if in_memory(operands[0].shapes[0]) else 0))
@@ -41,6 +35,20 @@ def instruction_bytes(instruction: Instruction, inside: Computation) -> float:
         update = operands[1 if opcode == "dynamic-update-slice" else -1].shapes[0]
         return float(2 * update.bytes if in_memory(shapes[0]) else 0)
     return float(read + written)
+
+
+def _started(start: Instruction, operands: list[Instruction], read: int) -> float:
+    """Of the first half of an asynchronous operation: its result stands among its shapes, beside
+    what it is given and flags."""
+    if start.opcode == "copy-start":
+        return float(read + (start.shapes[0].bytes if in_memory(start.shapes[0]) else 0))
+    given = {shape.dims for operand in operands for shape in operand.shapes}
+    results = [shape for shape in start.shapes if shape.dims and shape.dims not in given]
+    if start.opcode == "slice-start":
+        sliced = sum(shape.bytes for shape in results)
+        read = min(read, sliced)
+    written = sum(shape.bytes for shape in results if in_memory(shape))
+    return float(read + (written if results else read))
 
 
 def fusion_bytes(fusion: Instruction, inside: Computation, module: Module) -> float:

@@ -188,6 +188,18 @@ ENTRY %main (x: bf16[512,64], w: bf16[8,64,32]) -> bf16[512,32] {
     assert analyse(text, mesh).flops == 2 * 512 * 64 * 32
 
 
+def test_a_slice_that_is_fetched_moves_only_itself(mesh: Mesh):
+    text = """HloModule m
+
+ENTRY %main (x: bf16[64,128]) -> bf16[1,128] {
+  %x = bf16[64,128]{1,0} parameter(0)
+  %start = ((bf16[64,128]{1,0}), bf16[1,128]{1,0S(1)}, s32[]{:S(2)}) slice-start(%x), slice={[3:4], [0:128]}
+  ROOT %done = bf16[1,128]{1,0S(1)} slice-done(%start)
+}
+"""  # noqa: E501
+    assert analyse(text, mesh).bytes_moved == 2 * 128
+
+
 def test_shapes_are_read_with_their_space():
     read = shapes(
         "(f32[2,3]{1,0:T(8,128)S(1)}, s4[5]{0}, /*index=2*/pred[], token[], bf16[<=7]{0})"
