@@ -61,9 +61,9 @@ case ${1:-} in
   start)
     [[ ${3:-} == -- ]] || fail "arguments of nanojaxlm.main come after --, as in launch/worker.sh start v5e -- --config=…"
     flags=$("$launch/xla_flags.sh" "$2")
-    find_runtime "$2" # made by install: nothing but a check
-    variable=LIBTPU_INIT_ARGS
-    [[ $2 != gpu ]] || variable=XLA_FLAGS
+    extra=tpu variable=LIBTPU_INIT_ARGS
+    [[ $2 != gpu ]] || extra=gpu variable=XLA_FLAGS
+    find_runtime "$extra" # made by install: nothing but a check
     export "$variable=$flags${!variable:+ ${!variable}}"
     shift 3
     stop_training

@@ -5,6 +5,7 @@ import json
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -253,6 +254,24 @@ def test_mistakes_are_told_before_anything_is_asked_for(pod, arguments, words):
     assert done.returncode == 2
     assert f"error: {words}" in done.stderr
     assert world.calls() == []
+
+
+@pytest.mark.parametrize(("extra", "platform"), [("tpu", "v5p"), ("gpu", "gpu")])
+def test_a_worker_installs_once_and_trains_with_what_it_installed(world, extra, platform):
+    real = f'[[ $1 == -m || $1 == *.py ]] || exec {sys.executable} "$@"\n'
+    world.stand_in("trainer", real + '[[ "$*" != *nanojaxlm.main* ]] || echo trained\n')
+    make = 'mkdir -p "${!#}/bin" && cp "$WORLD/bin/trainer" "${!#}/bin/python"'
+    world.stand_in("uv", f"[[ $1 != venv ]] || {{ {make}; }}")
+    installed = world.run("worker.sh", "install", extra)
+    assert installed.returncode == 0, installed.stderr
+    install = [call for call in world.calls("uv") if call.startswith("uv pip install")]
+    assert len(install) == 1 and install[0].endswith(f"-e .\\[{extra}\\]")
+    calls = len(world.calls("uv"))
+    started = world.run("worker.sh", "start", platform, "--", "--config=x")
+    assert started.returncode == 0, started.stderr
+    ended = world.run("worker.sh", "wait")
+    assert (ended.returncode, ended.stdout) == (0, "trained\n")
+    assert len(world.calls("uv")) == calls
 
 
 def test_a_worker_ends_what_runs_there_before_it_starts(with_python):
