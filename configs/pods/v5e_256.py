@@ -14,12 +14,12 @@ from nanojaxlm.sharding import MeshConfig
 
 TOPOLOGY = "v5e:16x16"
 FSDP = MeshConfig(data=1, fsdp=256)
+BOTH = MeshConfig(data=1, fsdp=128, tensor=2, sequence=True)
 RUNS = {
     "1b": Run("llama:3.2-1b", FSDP, 1024, 4096, "attention"),
-    "8b": Run("llama:3.1-8b", FSDP, 512, 4096, "attention"),
-    "70b": Run("llama:3.1-70b", MeshConfig(data=1, fsdp=64, tensor=4, sequence=True), 256, 4096,
-               "full"),
-}  # fmt: skip
+    "8b": Run("llama:3.1-8b", FSDP, 512, 4096, "qkv"),
+    "70b": Run("llama:3.1-70b", BOTH, 128, 4096, "attention"),
+}
 
 
 def get_config(name: str = "8b") -> config_dict.ConfigDict:

@@ -9,9 +9,10 @@ of an activation. The state is counted array by array (inventory.py). Of the res
     kept        what the forward pass leaves for the backward pass; a token and layer: as
                 model/remat.py says. In a pipeline of S stages and M micro-batches a device keeps
                 L / S layers of M + S - 1 micro-batches, and what enters and leaves each
-    layer       the working set of one layer's backward pass: what was not kept is made again, and
-                gradients beside it: 5F (feed-forward), 2(N + K)H (attention), 6D; with dense
-                attention 3 arrays of N T S
+    layer       the working set of one layer's backward pass, where what was not kept is made again
+                and gradients lie beside it: 2(N + K)H + 6D, and the larger of the feed-forward's 5F
+                and of attention's: with a TPU's kernel 256 + 4H a head, else as much again and
+                logits, 2 of float32 and one as activations, of all keys or of a block of them
     gathered    one layer's kernels whole over what splits "embed", twice: the next layer's come
                 while this one's are used; and this layer's gradient before it is scattered
     head        the kernel of the logits whole over "embed" and its gradient, float32, and a chunk's
@@ -28,6 +29,7 @@ import jax.numpy as jnp
 from nanojaxlm.config import Config
 from nanojaxlm.losses import CHUNK_TOKENS
 from nanojaxlm.model.attend import MANY_LOGITS
+from nanojaxlm.model.blockwise import BLOCK
 from nanojaxlm.model.config import (
     AttentionConfig,
     FeedForwardConfig,
@@ -39,7 +41,7 @@ from nanojaxlm.model.dispatch import buffer_rows
 from nanojaxlm.model.partition import partition
 from nanojaxlm.model.pipeline import MICROBATCHES_A_STAGE
 from nanojaxlm.model.stack import SCANNED
-from nanojaxlm.planning.inventory import Inventory, Layout, Leaf, array_bytes
+from nanojaxlm.planning.inventory import LANES, Inventory, Layout, Leaf, array_bytes
 
 GATHERED_AXES = ("fsdp", "expert", "context")  # that parameters are gathered over before use
 
@@ -56,13 +58,14 @@ class Memory(NamedTuple):
     layer: float
     gathered: float
     head: float
+    fetched: float = 0.0  # optimizer state that comes from the host for the update
 
     @property
     def peak(self) -> float:
         state = self.parameters + self.optimizer + self.batch
         loss = self.kept + self.copies + self.head
         backward = self.kept + self.copies + self.gradients + self.layer + self.gathered
-        return state + max(loss, backward, self.gradients)
+        return state + max(loss, backward, self.gradients + self.fetched)
 
 
 class Tokens(NamedTuple):
@@ -110,12 +113,13 @@ def estimate(config: Config, layout: Layout, inventory: Inventory) -> Memory:
     copies = sum(array_bytes(leaf.shard(layout), itemsize, layout.tiled) for leaf in scanned) * (
         itemsize < 4
     )
+    offloaded = config.training.offload_optimizer
     num_tokens = (lengths.encoder or 0) + (lengths.decoder or 0)
     arrays = 3 * num_tokens + 2 * (lengths.decoder or lengths.encoder or 0)
     batch = 4.0 * arrays * config.data.batch_size / layout.split("batch", "length")
     return Memory(
         parameters=parameters,
-        optimizer=optimizer,
+        optimizer=0.0 if offloaded else optimizer,
         batch=batch,
         gradients=parameters * (2 if config.training.accumulation > 1 else 1),
         copies=copies,
@@ -123,6 +127,7 @@ def estimate(config: Config, layout: Layout, inventory: Inventory) -> Memory:
         layer=layer,
         gathered=gathered,
         head=_head(config, layout, rows, itemsize),
+        fetched=optimizer if offloaded else 0.0,
     )
 
 
@@ -189,18 +194,18 @@ class Stack(NamedTuple):
         d, a = self.d_model, layer.attention
         heads, kv_heads = self._heads(a)
         hidden, out = self._products(layer.feed_forward, tokens)
-        projections = 2 * (heads + kv_heads) * a.head_dim
-        attentions = 1
-        if memory_length is not None:
-            attentions = 2
-        numbers = (
-            2.5 * hidden + attentions * tokens.number * projections + 6 * tokens.number * d + out
-        )
-        gathered_keys = 0.0
+        attentions = 1 if memory_length is None else 2
+        held = attentions * 2 * (heads + kv_heads) * a.head_dim + 6 * d
+        feeding = 2.5 * hidden + out + tokens.number * held
+        attending = 2 * tokens.number * held
+        if self._has_kernel(tokens):  # each query's normaliser 128 times, and 4 parts of dq
+            attending = tokens.number * (held + heads * (2 * LANES + 4 * a.head_dim))
         if tokens.keys > tokens.queries:  # whole keys and values, and their gradients
-            gathered_keys = 4 * tokens.rows * tokens.keys * kv_heads * a.head_dim
+            attending += 4 * tokens.rows * tokens.keys * kv_heads * a.head_dim
         logits = self._logits(a, tokens)
-        return (numbers + gathered_keys) * self.itemsize + logits * (2 * 4 + self.itemsize)
+        return max(
+            feeding * self.itemsize, attending * self.itemsize + logits * (8 + self.itemsize)
+        )
 
     def _heads(self, a: AttentionConfig) -> tuple[float, float]:
         """Query and key heads on a device."""
@@ -234,13 +239,18 @@ class Stack(NamedTuple):
 
     def _logits(self, a: AttentionConfig, tokens: Tokens) -> float:
         """Attention logits that exist at one time."""
+        if self._has_kernel(tokens):
+            return 0.0
         heads, _ = self._heads(a)
-        length, keys = tokens.queries * self.layout.split("length"), tokens.keys
-        if self.layout.tiled and length % 128 == 0 and self.config.relative_bias is None:
-            return 0.0  # within the kernel
-        if length * keys >= MANY_LOGITS:
-            keys = min(keys, 1024)
-        return tokens.rows * heads * tokens.queries * keys
+        queries, keys = tokens.queries, tokens.keys
+        if queries * self.layout.split("length") * keys >= MANY_LOGITS:
+            queries, keys = min(queries, BLOCK), min(keys, BLOCK)
+        return tokens.rows * heads * queries * keys
+
+    def _has_kernel(self, tokens: Tokens) -> bool:
+        """Whether attention is by a TPU's kernel, whose logits never lie in memory."""
+        even = tokens.queries % LANES == 0
+        return self.layout.tiled and even and self.config.relative_bias is None
 
 
 def num_microbatches(rows: float, stages: int) -> int:
