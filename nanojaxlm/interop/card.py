@@ -53,10 +53,11 @@ def model_card(
     ]
     if step:
         start = config.training.start_from
+        rows = f"up to {data.batch_size}" if data.batch_warmup else data.batch_size
         lines += [
             f"| trained on | {', '.join(f'`{source}`' for source in sources)} |",
             f"| to predict | {type(data.objective).__name__} |",
-            f"| steps | {step:,} of {data.batch_size} rows of {data.sequence_length} tokens |",
+            f"| steps | {step:,} of {rows} rows of {data.sequence_length} tokens |",
             f"| started from | {'random numbers' if start is None else f'`{start}`'} |",
         ]
     else:
