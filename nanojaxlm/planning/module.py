@@ -131,7 +131,7 @@ def parse(text: str) -> Module:
             if head:
                 current = computations[head[2]] = Computation(head[2])
                 entry = current if head[1] else entry
-        elif line == "}":
+        elif line == "}" or line.startswith("}, execution_thread"):  # what the host does
             finish()
             current = None
         elif _INSTRUCTION.match(line):

@@ -33,7 +33,7 @@ def instruction_bytes(instruction: Instruction, inside: Computation) -> float:
         return float(written + (shapes[0].bytes if in_memory(operands[0].shapes[0]) else 0))
     if opcode in ("dynamic-update-slice", "scatter"):
         update = operands[1 if opcode == "dynamic-update-slice" else -1].shapes[0]
-        return float(2 * update.bytes if in_memory(shapes[0]) else 0)
+        return float(update.bytes * (in_memory(update) + in_memory(shapes[0])))
     return float(read + written)
 
 

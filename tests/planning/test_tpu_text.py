@@ -200,6 +200,28 @@ ENTRY %main (x: bf16[64,128]) -> bf16[1,128] {
     assert analyse(text, mesh).bytes_moved == 2 * 128
 
 
+def test_what_the_host_keeps_is_read_on_the_device_alone(mesh: Mesh):
+    """An update of an array in the host's memory, S(5), by a computation of the host's thread."""
+    text = """HloModule m
+
+%keep (all.0: f32[8,128], row.0: f32[1,128], i.0: s32[]) -> f32[8,128] {
+  %all.0 = f32[8,128]{1,0:S(5)} parameter(0)
+  %row.0 = f32[1,128]{1,0} parameter(1)
+  %i.0 = s32[] parameter(2)
+  ROOT %kept = f32[8,128]{1,0:S(5)} dynamic-update-slice(%all.0, %row.0, %i.0, %i.0)
+}, execution_thread="host"
+
+ENTRY %main (all: f32[8,128], row: f32[1,128], i: s32[]) -> f32[8,128] {
+  %all = f32[8,128]{1,0:S(5)} parameter(0)
+  %row = f32[1,128]{1,0} parameter(1)
+  %i = s32[] parameter(2)
+  %start = ((f32[8,128]{1,0:S(5)}, f32[1,128]{1,0}, s32[]), f32[8,128]{1,0:S(5)}, u32[]) async-start(%all, %row, %i), async_execution_thread="host", calls=%keep
+  ROOT %done = f32[8,128]{1,0:S(5)} async-done(%start)
+}
+"""  # noqa: E501
+    assert analyse(text, mesh).bytes_moved == 4 * 128
+
+
 def test_shapes_are_read_with_their_space():
     read = shapes(
         "(f32[2,3]{1,0:T(8,128)S(1)}, s4[5]{0}, /*index=2*/pred[], token[], bf16[<=7]{0})"
