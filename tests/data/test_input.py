@@ -347,6 +347,25 @@ def test_too_little_text_and_missing_splits_are_told_with_their_counts(
 
 # --- Batches that grow
 
+
+@pytest.mark.parametrize("num_processes", [2, 4])
+def test_the_slices_of_processes_make_the_batches_that_grow_too(stores, num_processes):
+    sources = [[RowSource(store.split("train"), 16)] for store in stores]
+    schedule = Schedule([len(group[0]) for group in sources], (0.7, 0.3), seed=3)
+    sizes = BatchSizes(final=8, warmup=((2, 4),))
+    alone = BatchSource(sources, schedule, sizes, {n: np.arange(n) for n in sizes.each})
+    slices = {n: np.split(np.arange(n), num_processes) for n in sizes.each}
+    parts = [
+        BatchSource(sources, schedule, sizes, {n: each[i] for n, each in slices.items()})
+        for i in range(num_processes)
+    ]
+    for step in (0, 1, 2, 3, 1000):
+        together = [
+            np.concatenate(slices) for slices in zip(*(part[step] for part in parts), strict=True)
+        ]
+        assert digest(together) == digest(alone[step])
+
+
 WARMUP = ((3, 2), (5, 4))  # 2 rows a step, from step 3 on 4, from step 5 on 8
 
 
