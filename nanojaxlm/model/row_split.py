@@ -91,12 +91,10 @@ def over_devices(
         bias = None if bias is None else exchange(bias, 2)
         return exchange(local(exchange(q, 1), k, v, mask, bias, tables), 1, back=True)
 
-    mask_names = AttentionMask(
-        ("batch", "length"),  # pyright: ignore[reportArgumentType]
-        ("batch", "key_length"),  # pyright: ignore[reportArgumentType]
-        (),  # pyright: ignore[reportArgumentType]
-        None if mask.k_prefix_BS is None else ("batch", "key_length"),  # pyright: ignore[reportArgumentType]
-    )
+    queries: Any = ("batch", "length")
+    keys: Any = ("batch", "key_length")
+    start: Any = ()
+    mask_names = AttentionMask(queries, keys, start, None if mask.k_prefix_BS is None else keys)
     bias_names = None if bias_1NTS is None else _BIAS
     in_names = (_QUERY, _KEY, _KEY, mask_names, bias_names, table_names)
     f = per_device(on_device, in_names, _QUERY)
