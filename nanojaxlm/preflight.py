@@ -20,7 +20,7 @@ from nanojaxlm.data.input import Batches
 from nanojaxlm.distributed import DistributedConfig
 from nanojaxlm.errors import UserError
 from nanojaxlm.peers.job import Peers
-from nanojaxlm.sharding import MeshConfig, batch_sharding, make_mesh
+from nanojaxlm.sharding import MeshConfig, batch_sharding, make_mesh, slice_of
 
 _NUM_FLOATS = 2**20  # a device: 4 MiB, enough for the links' speed rather than their latency
 _REPEATS = 5
@@ -176,7 +176,7 @@ def _without(text: str, files: dict[int, Path]) -> list[int]:
 
 def _time_all_reduce(devices: Sequence[Any]) -> tuple[float, str | None]:
     """(seconds of the quickest sum of float32 [num_devices, n] over the devices, what is wrong)."""
-    num_slices = len({getattr(device, "slice_index", 0) or 0 for device in devices})
+    num_slices = len({slice_of(device) for device in devices})
     mesh = make_mesh(MeshConfig(replica=num_slices), devices)
     number = {device: i for i, device in enumerate(mesh.devices.flat)}
     shape = (len(devices), _NUM_FLOATS)

@@ -57,10 +57,8 @@ SEQUENCE_RULES: Rules = {**RULES, "residual_length": ("context", "tensor")}
 
 @dataclass(frozen=True, kw_only=True)
 class MeshConfig:
-    """How many devices each mesh axis spans; -1 on one axis takes all that are left.
-
-    Every combination computes the same training step. What each splits:
-    """
+    """How many devices each mesh axis spans, and what it splits; -1 on one axis takes the rest.
+    Every combination computes the same training step."""
 
     replica: int = 1  # slices: copies of the model that meet over the data-centre network
     stage: int = 1  # layers, a pipeline of so many stages; the vocabulary too
@@ -115,11 +113,16 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(_arranged(sizes, devices), MESH_AXES, axis_types=auto)
 
 
+def slice_of(device: Any) -> int:
+    """Which of a TPU's slices, joined by the data-centre network, a device is in; 0 elsewhere."""
+    return getattr(device, "slice_index", None) or 0
+
+
 def _arranged(sizes: Sequence[int], devices: Sequence[Any]) -> np.ndarray:
     """The devices as an array of these sizes, as their links suggest."""
     if devices[0].platform == "cpu" or len(devices) == 1:
         return np.asarray(devices).reshape(sizes)
-    num_slices = len({getattr(device, "slice_index", 0) or 0 for device in devices})
+    num_slices = len({slice_of(device) for device in devices})
     over_replica = math.gcd(num_slices, sizes[0])
     over_stage = num_slices // over_replica
     if sizes[1] % over_stage:
@@ -198,8 +201,7 @@ def sharding(mesh: Mesh, names: Names) -> NamedSharding:
     return NamedSharding(mesh, resolve(names))
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Of every [B, T] array of a batch."""
+def batch_sharding(mesh: Mesh) -> NamedSharding:  # of every [B, T] array of a batch
     return sharding(mesh, ("batch", "length"))
 
 
@@ -213,12 +215,18 @@ def without_first_axis(of: NamedSharding) -> NamedSharding:
 
 
 def where_it_divides(of: NamedSharding, shape: tuple[int, ...]) -> NamedSharding:
-    """`of`, but an axis of `shape` that does not split evenly over its mesh axes stays whole."""
-    spec = []
-    for size, axes in zip(shape, of.spec, strict=False):
-        over = (axes,) if isinstance(axes, str) else axes or ()
-        parts = math.prod(of.mesh.shape[axis] for axis in over)
-        spec.append(None if size % parts else axes)
+    """`of`, but mesh axes that do not split an axis evenly go to the last that they do split."""
+    spec: list[Any] = [*of.spec, *(None,) * (len(shape) - len(of.spec))]
+
+    def splits(axis: int, over: tuple[str, ...]) -> bool:
+        return shape[axis] % math.prod(of.mesh.shape[name] for name in over) == 0
+
+    for axis, entry in enumerate(spec):
+        if not splits(axis, over := _as_tuple(entry)):
+            spec[axis] = None
+            others = [i for i in range(len(spec)) if splits(i, (*_as_tuple(spec[i]), *over))]
+            if others:
+                spec[others[-1]] = (*_as_tuple(spec[others[-1]]), *over)
     return NamedSharding(of.mesh, PartitionSpec(*spec))
 
 
@@ -336,21 +344,20 @@ def per_device(
 
     in_names, out_names: trees of logical names, a tuple of them for each array. Within `f`,
     `jax.lax` collectives go over the mesh axes by their names. Every array must split evenly.
-    axes: those that `f` is written for; over the others its arrays stay whole to it and are split
-    by the compiler, as everywhere else. Outside `use_mesh` this is `f` itself.
+    axes: those that `f` is written for; the compiler splits over the others, as everywhere else.
+    Outside `use_mesh` this is `f` itself.
     """
     now = active()
     if now is None:
         return f
     others = frozenset(MESH_AXES) - frozenset(axes)
 
-    def specs(names: Any) -> Any:
-        def is_names(x: Any) -> bool:
-            return type(x) is tuple and all(name is None or isinstance(name, str) for name in x)
+    def is_names(x: Any) -> bool:
+        return type(x) is tuple and all(name is None or isinstance(name, str) for name in x)
 
-        return jax.tree.map(
-            lambda n: _without(resolve(n, now.rules), others), names, is_leaf=is_names
-        )
+    def specs(tree: Any) -> Any:
+        spec = lambda names: _without(resolve(names, now.rules), others)  # noqa: E731
+        return jax.tree.map(spec, tree, is_leaf=is_names)
 
     def inside(*args: Any) -> Any:
         token = _active.set(now._replace(manual=frozenset(axes)))
@@ -387,5 +394,8 @@ def _without(spec: PartitionSpec, axes: frozenset[str]) -> PartitionSpec:
 
 
 def _axes(name: str, rules: Rules) -> tuple[str, ...]:
-    axes = rules[name]
+    return _as_tuple(rules[name])
+
+
+def _as_tuple(axes: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return (axes,) if isinstance(axes, str) else axes or ()

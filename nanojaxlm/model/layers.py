@@ -59,9 +59,7 @@ class Einsum(nn.Module):
         std = self.scale / math.sqrt(math.prod(self.shape[i] for i in fan_in_axes))
         init = named(nn.initializers.normal(std), self.names, fan_in_axes)
         kernel = self.param("kernel", init, self.shape, jnp.float32)
-        # held to its layout after the cast, so that its gradient is cut at once and in this dtype
-        kernel = constrain(kernel.astype(self.dtype), *self.names)
-        y = checkpoint_name(jnp.einsum(self.eqn, x, kernel), str(self.name))
+        y = checkpoint_name(jnp.einsum(self.eqn, x, kernel.astype(self.dtype)), str(self.name))
         if not self.bias:
             return y
         kept = [i for i in range(len(self.shape)) if i not in fan_in_axes]
@@ -180,8 +178,10 @@ def look_up(table_VD: jax.Array, tokens_BT: jax.Array) -> jax.Array:
     gradient, are never whole.
     """
     axes, vocab_axes = mesh_axes("embed"), mesh_axes("vocab")
-    if axis_size("embed") == 1 or not splits_evenly(tokens_BT.shape, ("batch", "length")):
+    if axis_size("embed") * axis_size("vocab") == 1:
         return jnp.take(table_VD, tokens_BT, axis=0)
+    if not splits_evenly(tokens_BT.shape, ("batch", "length")):  # all, to every device
+        return constrain(jnp.take(table_VD, tokens_BT, axis=0), None, None, None)
 
     def own(part_VD: jax.Array, tokens_BT: jax.Array) -> jax.Array:
         rows = part_VD.shape[0]

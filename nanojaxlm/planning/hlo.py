@@ -4,9 +4,11 @@ XLA's own cost analysis counts a loop's body once and sees no Pallas kernel; thi
 out and counts the kernels that it knows (kernels.py).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from jax.sharding import Mesh
 
 from nanojaxlm.model.masks import Band
@@ -16,6 +18,7 @@ from nanojaxlm.planning.loops import trips
 from nanojaxlm.planning.module import Computation, Instruction, Module, Shape, parse
 from nanojaxlm.planning.products import convolution_flops, dot_flops
 from nanojaxlm.planning.traffic import fusion_bytes, in_memory, instruction_bytes
+from nanojaxlm.sharding import slice_of
 
 COLLECTIVES = {
     "all-gather": "all-gather",
@@ -171,6 +174,8 @@ class _Walk:
             if opcode.removesuffix("-start") in COLLECTIVES:
                 overlapped = opcode.endswith("-start") and _works_meanwhile(instruction, inside)
                 self.collective(instruction, inside, times, overlapped)
+            elif opcode == "send" and (kind := between_slices(instruction.attributes)):
+                self.transfer(kind, instruction, inside, times)
             flops = self.flops(instruction, inside)
             self.op(instruction, flops, instruction_bytes(instruction, inside), times)
 
@@ -274,6 +279,29 @@ class _Walk:
             Collective(kind, axes, size, times, width, overlapped, instruction.name, shape)
         )
 
+    def transfer(self, kind: str, send: Instruction, inside: Computation, times: float) -> None:
+        """A collective between slices, which the host carries out over the data-centre network."""
+        slices = np.vectorize(slice_of)(self.mesh.devices)
+        axes = tuple(
+            name
+            for i, name in enumerate(self.mesh.axis_names)
+            if (np.diff(slices, axis=i) != 0).any()
+        )
+        buffer, width = inside[send.operands[0]].shapes[0], len(np.unique(slices))
+        size = buffer.bytes * (width if kind == "all-gather" else 1)
+        self.program.collectives.append(
+            Collective(
+                kind,
+                axes,
+                size,
+                times,
+                width,
+                _works_meanwhile(send, inside),
+                send.name,
+                buffer.dims,
+            )
+        )
+
     def custom_call(self, call: Instruction, inside: Computation, times: float) -> None:
         name = kernels.name_of(call)
         if name in _FREE_CALLS:
@@ -287,6 +315,14 @@ class _Walk:
         else:
             _add(self.program.kernels, cost.name, cost.flops * times)
             self.op(call, cost.flops, cost.bytes, times)
+
+
+def between_slices(attributes: str) -> str | None:
+    """The kind of collective that a `send` to libtpu's runtime for several slices stands for."""
+    if '"xla_megascale_runtime"' not in attributes:
+        return None
+    found = re.search(r'_xla_megascale_transfer_type="(\w+)"', attributes)
+    return found[1].lower().replace("_", "-") if found else None
 
 
 def _add(totals: dict[str, float], name: str, value: float) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nanojaxlm.accelerators import Chip
+from nanojaxlm.sharding import slice_of
 
 
 class Reach(NamedTuple):
@@ -42,7 +43,7 @@ def reach(mesh: Mesh, axes: Sequence[str], chip: Chip) -> Reach:
 def _part(device, chip: Chip) -> int:
     """The slice or, of GPUs, the host that a device is in."""
     if chip.torus:
-        return getattr(device, "slice_index", 0) or 0
+        return slice_of(device)
     return device.process_index if device.platform != "cpu" else 0
 
 

@@ -22,7 +22,7 @@ from nanojaxlm.planning.inventory import Inventory, Layout
 from nanojaxlm.planning.links import Reach, reach
 from nanojaxlm.planning.memory import Memory, estimate
 from nanojaxlm.planning.roofline import Roofline, roofline
-from nanojaxlm.sharding import MESH_AXES, MeshConfig, make_mesh
+from nanojaxlm.sharding import MESH_AXES, MeshConfig, make_mesh, slice_of
 
 MARGIN = 0.95  # of the usable memory, that the formulas may fill
 LONG = 16_384  # tokens of a row, from which on splitting it is considered
@@ -84,7 +84,7 @@ class Machine(NamedTuple):
 
     @property
     def num_slices(self) -> int:
-        return len({getattr(device, "slice_index", 0) or 0 for device in self.devices})
+        return len({slice_of(device) for device in self.devices})
 
     def mesh(self, config: MeshConfig) -> Mesh:
         if config.sizes not in self.meshes:
