@@ -25,8 +25,7 @@ Names = tuple[str | None, ...]
 Rules = Mapping[str, str | tuple[str, ...] | None]
 
 # Logical axis -> mesh axis or axes; every name used in the code appears, None = replicated.
-# A mesh axis of size 1 costs nothing, so one table serves every kind of parallelism and their
-# hybrids.
+# A mesh axis of size 1 costs nothing: one table serves every parallelism, and their hybrids.
 RULES: Rules = {
     # activations
     "batch": ("replica", "data", "fsdp", "expert"),
