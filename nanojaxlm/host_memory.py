@@ -20,7 +20,7 @@ def on_host(of: NamedSharding) -> NamedSharding:
     Raises:
         UserError: the devices have no such memory.
     """
-    device = of.mesh.devices.flat[0]
+    device: Any = next(iter(of.device_set))
     try:
         device.memory(HOST)
     except (RuntimeError, ValueError):
