@@ -116,7 +116,7 @@ def _stack(
         length=length,
         times=config.training.accumulation * (micro + stages - 1),
     )
-    counts.work.append(run.work(causal=leaves[0].path[0] == "decoder"))
+    counts.work.extend(run.work(causal=leaves[0].path[0] == "decoder"))
     counts.sent.extend(run.sent())
 
 
@@ -167,7 +167,9 @@ class Run:
         a, split = self.stack.attention, self.layout.split
         return a.num_heads / split("act_heads"), -(-a.num_kv_heads // split("act_kv_heads"))
 
-    def work(self, causal: bool) -> Work:
+    def work(self, causal: bool) -> list[Work]:
+        """The products, and what lies between them: half of the bytes of activations, an estimate,
+        are moved by operations that compute next to nothing."""
         again, attends_again = AGAIN[self.stack.remat]
         n, layout, mixture = self.tokens, self.layout, self.mixture
         a, d = self.stack.attention, self.config.model.d_model
@@ -192,8 +194,12 @@ class Run:
         numbers += 6 * self.assigned * hidden / layout.split("act_mlp")
         if mixture is not None:
             numbers += 4 * self.assigned * d
-        moved = self.itemsize * ((4 + again) * read + (3 + again) * numbers * self.num_layers)
-        return Work(flops, moved, self.times)
+        kernels = self.itemsize * (4 + again) * read
+        activations = self.itemsize * (3 + again) * numbers * self.num_layers
+        return [
+            Work(flops, kernels + activations / 2, self.times),
+            Work(0.0, activations / 2, self.times),
+        ]
 
     @property
     def residual(self) -> float:
