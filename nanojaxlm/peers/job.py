@@ -207,9 +207,11 @@ class _Host(Peers):
 
     def _accept(self) -> None:
         while True:
-            with contextlib.suppress(OSError):
+            try:
                 connection, _ = self._server.accept()
                 self._start(self._listen, Line(connection, self._limits.silence))
+            except OSError:  # it is gone again, or this process has too many files open
+                time.sleep(_BEAT_SECONDS)
 
     def _listen(self, line: Line) -> None:
         messages = iter(line)
@@ -221,6 +223,9 @@ class _Host(Peers):
                 line.close()
                 return
         with self._changed:
+            if self._ledger.where:  # restarted alone, or of another job
+                line.send({"end": f"{guest} comes too late: the job has begun", "code": EXIT_RETRY})
+                return
             if count != self.count:
                 self._refused = (
                     f"{guest} was started as one of {count} processes, {self.who[0]} as one of "
@@ -266,10 +271,9 @@ class _Host(Peers):
         while not self._closing:
             time.sleep(beat)
             now = time.monotonic()
-            if now - last > 3 * beat:  # this process slept, so what it has not heard says nothing
-                for where in list(self._ledger.where.values()):
-                    where.heard = now
-            last = now
+            slept, last = now - last - beat, now  # a stopped or busy machine hears nothing
+            for where in list(self._ledger.where.values()):
+                where.heard = min(now, where.heard + slept)
             me = self._me
             self._ledger.where[0] = Whereabouts(me.mark, me.place, me.limit, me.since, now)
             verdict = self._ledger.verdict(now)
@@ -343,12 +347,11 @@ class _Guest(Peers):
 
     def _beat(self, line: Line) -> None:
         beat = min(_BEAT_SECONDS, self._limits.silence / 5)
-        last = time.monotonic()
+        last = time.monotonic() - beat
         while not self._closing:
             me, now = self._me, time.monotonic()
-            if now - last > 3 * beat:  # this process slept
-                self._heard = now
-            last = now
+            slept, last = now - last - beat, now  # a stopped or busy machine hears nothing
+            self._heard = min(now, self._heard + slept)
             still = now - me.since
             line.send({"beat": [me.mark, me.place, me.limit, still], "clock": time.time()})
             if now - self._heard > self._limits.silence and not self._closing:

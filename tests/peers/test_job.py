@@ -200,6 +200,18 @@ def test_a_coordinator_without_an_address_is_told(job):
 
 
 @pytest.mark.slow
+def test_a_process_that_comes_when_the_job_has_begun_is_sent_away(job):
+    address = f"127.0.0.1:{free_port()}"
+    children = list(job("counts", "pauses", address=address))
+    reach(children[:1], 1)
+    late = job("lasts", count=[0, 0, 2], indices=[1], address=address)[-1]
+    ends([late], 75, f"process 1 (host {socket.gethostname()}, pid {late.pid}) comes too late")
+    for child in children:
+        _, err = child.communicate(timeout=30)
+        assert (child.returncode, err) == (0, "")
+
+
+@pytest.mark.slow
 def test_a_stranger_at_the_door_is_ignored(job):
     address = free_port()
     children = job("counts", "counts", address=f"127.0.0.1:{address}")
