@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 from jax.sharding import Mesh
 
 from nanojaxlm.assembly import abstract_batch, assemble, mesh_for
@@ -59,7 +60,7 @@ class Shortage:
 
 @dataclass(frozen=True)
 class CompiledStep:
-    """Either memory and program, or what was short."""
+    """Memory and program, or what was short. unread: why there is memory but no program."""
 
     config: Config
     topology: Topology
@@ -68,6 +69,7 @@ class CompiledStep:
     memory: CompiledMemory | None = None
     program: Program | None = None
     shortage: Shortage | None = None
+    unread: str | None = None
 
 
 def compile_step(
@@ -102,10 +104,12 @@ def compile_step(
                 raise
             return CompiledStep(**known, seconds=time.perf_counter() - start, shortage=shortage)
     seconds = time.perf_counter() - start
-    program = analyse(compiled.as_text(), mesh, bands_of(config))
-    return CompiledStep(
-        **known, seconds=seconds, memory=memory_of(compiled.memory_analysis()), program=program
-    )
+    known |= {"seconds": seconds, "memory": memory_of(compiled.memory_analysis())}
+    try:
+        text = compiled.as_text()
+    except jax.errors.JaxRuntimeError as error:  # jaxlib does not know all that libtpu writes
+        return CompiledStep(**known, unread=str(error).strip().splitlines()[0][:200])
+    return CompiledStep(**known, program=analyse(text, mesh, bands_of(config)))
 
 
 def memory_of(stats: Any) -> CompiledMemory:

@@ -75,6 +75,7 @@ class Report:
     kernels: dict[str, float]
     uncounted: dict[str, float]
     unknown_trips: int
+    unread: str | None  # why the program's text gave no figures
     collectives: tuple[Traffic, ...]
     estimate: Estimate | None
 
@@ -121,6 +122,7 @@ def report_on(step: CompiledStep) -> Report:
         kernels=program.kernels if program else {},
         uncounted=program.uncounted if program else {},
         unknown_trips=program.unknown_trips if program else 0,
+        unread=step.unread,
         collectives=traffic,
         estimate=_estimate(step, chip, model_flops, tokens) if program and chip else None,
     )
@@ -207,6 +209,8 @@ def show(report: Report, console: Console) -> None:
     if report.uncounted:
         listed = ", ".join(f"{name} ({count:.0f})" for name, count in report.uncounted.items())
         console.print(f"calls whose FLOPs are not counted: {listed}", highlight=False)
+    if report.unread:
+        console.print(f"the program cannot be read: {report.unread}", highlight=False)
     if report.unknown_trips:
         console.print(f"{report.unknown_trips} loops of unknown length are counted once")
     console.print(report.verdict, style="green" if report.fits else "", highlight=False)

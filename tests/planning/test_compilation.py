@@ -135,6 +135,13 @@ def test_a_failed_compilation_is_a_verdict_too(step: CompiledStep):
     assert "23.32 GiB" in shown(report)
 
 
+def test_a_program_that_cannot_be_read_still_has_its_memory(step: CompiledStep):
+    unread = dataclasses.replace(step, topology=V5E, program=None, unread="RET_CHECK failure")
+    report = report_on(unread)
+    assert report.fits and report.compiled_flops is None and report.estimate is None
+    assert "cannot be read: RET_CHECK" in shown(report)
+
+
 def test_xlas_words_on_memory_are_read():
     for message in (OUT_OF_MEMORY, OLDER):
         shortage = shortage_of(message)
