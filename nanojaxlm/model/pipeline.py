@@ -15,7 +15,12 @@ The backward pass is the transpose: the same ticks backwards. It begins after th
 pass, so a device keeps what all M micro-batches leave, not S of them as under 1F1B (Narayanan et
 al. 2019), whose bubble is the same. Remat "stage" makes up for it: what is kept then is M + S - 1
 residuals of a micro-batch for a stage and one micro-batch's layer inputs, where 1F1B with remat
-"full" keeps layer inputs of S micro-batches; it costs one more forward pass.
+"full" keeps layer inputs of S micro-batches; it costs one more forward pass. Interleaved stages,
+which would make the bubble smaller, are not built.
+
+With fsdp a stage's parameters are gathered anew at every tick, and their gradients scattered: M + S
+- 1 times as often as without a pipeline, of 1/S of the layers. Layers beside the repeated ones
+(Partition) are computed by all stages alike.
 """
 
 from collections.abc import Callable
@@ -23,9 +28,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from nanojaxlm.errors import UserError
 from nanojaxlm.model.block import Context
+from nanojaxlm.model.remat import STAGE_INPUT, Policy
 from nanojaxlm.sharding import STAGE_AXIS, active, axis_size, constrain, per_device
 
 MICROBATCHES_A_STAGE = 4  # where the rows allow: a bubble of at most 1/5
@@ -75,12 +82,13 @@ def num_microbatches(num_rows: int, num_stages: int) -> int:
 
 
 def run(
-    layers: Layers, params: Any, x_BTD: jax.Array, context: Context, again: bool
+    layers: Layers, params: Any, x_BTD: jax.Array, context: Context, policy: Policy | None
 ) -> tuple[jax.Array, dict[str, Any]]:
     """The residual after all layers, and what they sow, summed over the micro-batches.
 
     layers: what one stage does with its part of `params`, whose leading axis is L, as is that of
-    what is sown. again: keep only what enters a stage, and run it again in the backward pass.
+    what is sown. policy: what a stage keeps, to be run again in the backward pass; None = what its
+    layers keep, and it is not run again.
     """
     num_stages = axis_size("layers")
     num_micro = num_microbatches(x_BTD.shape[0], num_stages)
@@ -110,7 +118,7 @@ def run(
         bias_S = constrain(by_stage(context.bias_1NTS), "act_stage", None, "act_heads", None, None)
 
     def stage(params: Any, held: Any, micro: jax.Array, bias: Any) -> tuple[Any, Any]:
-        x_BTD, memory_BSD = held
+        x_BTD, memory_BSD = checkpoint_name(held, STAGE_INPUT)
         own = jax.tree.map(
             lambda a: jax.lax.dynamic_index_in_dim(a, micro, keepdims=False) if jnp.ndim(a) else a,
             looked_up,
@@ -119,8 +127,8 @@ def run(
         x_BTD, sown = layers(params, x_BTD, own)
         return (x_BTD, memory_BSD), sown
 
-    if again:
-        stage = jax.checkpoint(stage, prevent_cse=False)
+    if policy is not None:
+        stage = jax.checkpoint(stage, prevent_cse=False, policy=policy)
     stages = jax.vmap(stage, spmd_axis_name=STAGE_AXIS)
     params = jax.tree.map(
         lambda a: a.reshape(num_stages, a.shape[0] // num_stages, *a.shape[1:]), params

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 
 RESIDUAL = "residual"  # what enters a layer, x_BTD
+STAGE_INPUT = "stage_input"  # what enters a stage of a pipeline
 ATTENTION_OUT = "attention_out"  # what attention gives before its projection, out_BTNH
 QKV = ("q", "k", "v")
 PRODUCTS = (*QKV, "out", "up", "gate", "down")  # with a kernel; an Einsum's is named as it is
@@ -19,10 +20,12 @@ Policy = Callable[..., Any]
 
 class Remat(NamedTuple):
     """policy: of `jax.checkpoint` around each layer; None = everything is kept.
-    keeps: what, in words, and what for."""
+    keeps: what, in words, and what for. stage: of another one around a pipeline's stages, whose
+    layers then keep what they do under "full"; None = there is none."""
 
     policy: Policy | None
     keeps: str
+    stage: Policy | None = None
 
 
 def _keep(*names: str) -> Policy:
@@ -66,13 +69,17 @@ REMAT_POLICIES: dict[str, Remat] = {
         jax.checkpoint_policies.nothing_saveable,
         "what enters a stage of the pipeline; as a stage is run again, its layer inputs: D a "
         "stage; the forward pass is run twice again. Without a pipeline: as full",
+        jax.checkpoint_policies.nothing_saveable,
     ),
     "dots_offload": Remat(
         _offload(*PRODUCTS, ATTENTION_OUT),
-        "as dots, but in the host's memory; only layer inputs stay on the device",
+        "as dots, but in the host's memory; only layer inputs stay on the device. Not in a "
+        "pipeline, whose outer loop brings all back to the device",
     ),
     "residual_offload": Remat(
         _offload(RESIDUAL),
-        "as full, but in the host's memory: nothing of a layer stays on the device",
+        "as full, but in the host's memory: nothing of a layer stays on the device. In a pipeline "
+        "as stage, with what enters a stage in the host's memory",
+        _offload(STAGE_INPUT),
     ),
 }

@@ -1,6 +1,7 @@
 """Layers one after another: scanned, unrolled or in a pipeline, with or without rematerialisation;
 the same numbers."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -89,23 +90,25 @@ class Stack(nn.Module):
         goes layer by layer, and the compiler brings each layer to all stages."""
         repeats, num_stages = partition(self.config).repeats, axis_size("layers")
         if num_stages == 1 or self.is_initializing() or caches is not None:
-            return self._scanned(repeats, name=SCANNED)(x_BTD, caches, context)
+            return self._scanned(self.config, repeats, name=SCANNED)(x_BTD, caches, context)
+
+        policy = REMAT_POLICIES[self.config.remat].stage
+        config = self.config if policy is None else replace(self.config, remat="full")
 
         def layers(params: Any, x_BTD: jax.Array, context: Context) -> Any:
-            group = self._scanned(repeats // num_stages, parent=None)
+            group = self._scanned(config, repeats // num_stages, parent=None)
             apply: Any = partial(group.apply, {"params": params}, mutable=[*SOWN])
             (x_BTD, _), sown = apply(x_BTD, None, context)
             return x_BTD, sown
 
         params = self.get_variable("params", SCANNED)
-        again = self.config.remat == "stage"
-        x_BTD, sown = pipeline.run(layers, params, x_BTD, context, again)
+        x_BTD, sown = pipeline.run(layers, params, x_BTD, context, policy)
         for collection, tree in sown.items():
             if self.is_mutable_collection(collection):
                 self.put_variable(collection, SCANNED, tree)
         return x_BTD, None
 
-    def _scanned(self, length: int, **place: Any) -> Any:
+    def _scanned(self, config: StackConfig, length: int, **place: Any) -> Any:
         """A loop over so many repeats of the period. place: its name or its parent."""
         group = nn.scan(
             Group,
@@ -115,9 +118,9 @@ class Stack(nn.Module):
             in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        parts = partition(self.config)
+        parts = partition(config)
         layers = range(parts.num_first, parts.num_first + parts.period)
-        return group(self.config, layers, self.d_model, self.causal, self.dtype, **place)
+        return group(config, layers, self.d_model, self.causal, self.dtype, **place)
 
     def _one_by_one(
         self,

@@ -11,6 +11,9 @@ from nanojaxlm.losses import LossConfig
 from nanojaxlm.model.config import FeedForwardConfig, MixtureConfig
 from nanojaxlm.model.remat import ATTENTION_OUT, PRODUCTS, REMAT_POLICIES, RESIDUAL
 from nanojaxlm.model.transformer import Transformer
+from nanojaxlm.planning.topology import devices_of
+from nanojaxlm.sharding import MeshConfig, batch_sharding, make_mesh, use_mesh
+from nanojaxlm.state import abstract_params, parameter_boxes
 from nanojaxlm.step import batch_loss
 
 VOCAB = 50
@@ -104,3 +107,31 @@ def test_a_product_that_is_kept_is_not_made_again(
         return jaxpr.count("dot_general")
 
     assert count(remat) - count("none") == again
+
+
+@pytest.mark.slow
+def test_offloading_moves_what_layers_leave_to_the_host(tiny_config, packed_batch):
+    """Compiled for a TPU: bytes of the host and of the device."""
+    pytest.importorskip("libtpu", reason="compiles for TPU: pip install 'nanojaxlm[tpu]'")
+    layers, rows, length, width = 16, 64, 512, 128
+    mesh = make_mesh(MeshConfig(), devices_of("v5e:2x2"))
+    batch = packed_batch(rows, length, VOCAB)
+
+    def memory(remat: str) -> Any:
+        fields = {"num_layers": layers, "d_model": width, "dtype": "bfloat16", "remat": remat}
+        model = Transformer(tiny_config(**fields))
+        with use_mesh(mesh):
+            params = abstract_params(parameter_boxes(model), mesh)
+            where = jax.tree.map(lambda leaf: leaf.sharding, params)
+            gradient = jax.jit(
+                jax.grad(partial(batch_loss, model, LossConfig()), has_aux=True),
+                in_shardings=(where, batch_sharding(mesh)),
+            )
+            return gradient.lower(params, batch).compile().memory_analysis()
+
+    kept, offloaded = memory("full"), memory("residual_offload")
+    inputs = layers * rows * length * width * 2 // mesh.size
+    assert kept.host_temp_size_in_bytes == 0
+    assert offloaded.host_temp_size_in_bytes == inputs
+    saved = kept.peak_memory_in_bytes - offloaded.peak_memory_in_bytes
+    assert 0.5 * inputs < saved <= inputs

@@ -1,6 +1,5 @@
 """One result for every way to compute a stack: scanned or unrolled, made again or kept."""
 
-
 import jax
 import numpy as np
 import pytest
