@@ -18,10 +18,11 @@ def use_compilation_cache(folder: Path | None = None) -> Path | None:
     Nothing is ever deleted. A folder that cannot be written is left alone: a cache is no reason to
     fail.
     """
-    if not jax.config.jax_enable_compilation_cache:
+    settings = jax.config.values
+    if not settings["jax_enable_compilation_cache"]:
         return None
-    if jax.config.jax_compilation_cache_dir:
-        return Path(jax.config.jax_compilation_cache_dir)
+    if settings["jax_compilation_cache_dir"]:
+        return Path(settings["jax_compilation_cache_dir"])
     try:
         folder = folder or Path.home() / ".cache" / "nanojaxlm" / f"compiled-{_processor()}"
         folder.mkdir(parents=True, exist_ok=True)

@@ -233,18 +233,19 @@ def _chunks(chunk_length: int | None, *arrays: jax.Array) -> tuple[jax.Array, ..
     """[B, T, …] -> [C, B, chunk_length, …] each, with zeros after the last of T."""
     batch_size, length = arrays[0].shape[:2]
     if chunk_length is None:
-        chunk_length = CHUNK_TOKENS // batch_size
+        size = CHUNK_TOKENS // batch_size
     else:
         now = active()
-        chunk_length //= now.mesh.shape[CONTEXT_AXIS] if now is not None and now.manual else 1
-    chunk_length = max(1, min(chunk_length, length))
-    num_chunks = -(-length // chunk_length)
+        num_devices = now.mesh.shape[CONTEXT_AXIS] if now is not None and now.manual else 1
+        size = chunk_length // num_devices
+    size = max(1, min(size, length))
+    num_chunks = -(-length // size)
 
     def cut(a: jax.Array) -> jax.Array:
-        missing = num_chunks * chunk_length - length
+        missing = num_chunks * size - length
         if missing:
             a = jnp.pad(a, ((0, 0), (0, missing), *((0, 0),) * (a.ndim - 2)))
-        return jnp.moveaxis(a.reshape(batch_size, num_chunks, chunk_length, *a.shape[2:]), 1, 0)
+        return jnp.moveaxis(a.reshape(batch_size, num_chunks, size, *a.shape[2:]), 1, 0)
 
     return tuple(cut(a) for a in arrays)
 

@@ -139,8 +139,8 @@ def parse_flags(
     parse_command_line(argv, flag_values)
     if file is None:
         return None
-    tree = flag_values["config"].value.to_dict() | words
-    return from_config_dict(cls, tree)
+    overridden: Any = flag_values["config"].value
+    return from_config_dict(cls, overridden.to_dict() | words)
 
 
 def parse_command_line(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> None:
