@@ -1,9 +1,11 @@
 """The training step of a config, compiled for devices that are not here; what it says of itself."""
 
 import re
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -92,24 +94,48 @@ def compile_step(
     mesh = mesh_for(config, config.mesh, devices)
     start = time.perf_counter()
     known: dict[str, Any] = {"config": config, "topology": topology, "mesh": mesh}
-    with use_mesh(mesh, config.mesh):
+    with use_mesh(mesh, config.mesh), tempfile.TemporaryDirectory() as folder:
         assembly = assemble(config, mesh)
         step: Any = assembly.step
         lowered = step.lower(assembly.abstract, abstract_batch(config, mesh))
         try:
-            compiled = lowered.compile(dict(options) if options else None)
+            compiled = lowered.compile({**(options or {}), **_dumped(topology, folder)})
         except Exception as error:
             shortage = shortage_of(str(error))
             if shortage is None:
                 raise
             return CompiledStep(**known, seconds=time.perf_counter() - start, shortage=shortage)
-    seconds = time.perf_counter() - start
-    known |= {"seconds": seconds, "memory": memory_of(compiled.memory_analysis())}
-    try:
-        text = compiled.as_text()
-    except jax.errors.JaxRuntimeError as error:  # jaxlib does not know all that libtpu writes
-        return CompiledStep(**known, unread=str(error).strip().splitlines()[0][:200])
+        seconds = time.perf_counter() - start
+        known |= {"seconds": seconds, "memory": memory_of(compiled.memory_analysis())}
+        try:
+            text = _text(compiled, folder)
+        except jax.errors.JaxRuntimeError as error:
+            return CompiledStep(**known, unread=str(error).strip().splitlines()[0][:200])
     return CompiledStep(**known, program=analyse(text, mesh, bands_of(config)))
+
+
+def _dumped(topology: Topology, folder: str) -> dict[str, Any]:
+    """Options by which libtpu writes the program's text itself."""
+    if topology.figures is None:
+        return {}
+    return {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
+
+
+def _text(compiled: Any, folder: str) -> str:
+    """The program's text; where jaxlib does not know all of it, as some of v5p's, libtpu's own.
+
+    Raises:
+        JaxRuntimeError: there is neither.
+    """
+    try:
+        return compiled.as_text()
+    except jax.errors.JaxRuntimeError:
+        written = sorted(
+            Path(folder).glob("*after_optimizations.txt"), key=lambda f: f.stat().st_size
+        )
+        if not written:
+            raise
+        return written[-1].read_text(encoding="utf-8")
 
 
 def memory_of(stats: Any) -> CompiledMemory:

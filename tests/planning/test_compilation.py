@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ from nanojaxlm.optimizer import AdamW, WarmupCosine
 from nanojaxlm.planning.compilation import (
     CompiledStep,
     Shortage,
+    _text,
     bands_of,
     compile_step,
     memory_of,
@@ -184,3 +186,14 @@ def shown(report: Any) -> str:
     show(report, console)
     file: Any = console.file
     return file.getvalue()
+
+
+def test_a_text_that_jaxlib_cannot_read_is_libtpus_own(tmp_path: Path):
+    class Unreadable:
+        def as_text(self) -> str:
+            raise jax.errors.JaxRuntimeError("INTERNAL: RET_CHECK failure")
+
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        _text(Unreadable(), str(tmp_path))
+    (tmp_path / "module_0000.jit_step.after_optimizations.txt").write_text("HloModule step")
+    assert _text(Unreadable(), str(tmp_path)) == "HloModule step"
