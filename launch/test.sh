@@ -6,7 +6,7 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/environment.sh"
 
 usage() {
   cat <<'TEXT'
-usage: launch/test.sh [--fast] [--interop] [--setup-only] [PYTEST_ARGUMENT…]
+usage: launch/test.sh [--fast] [--interop] [--pods] [--setup-only] [PYTEST_ARGUMENT…]
 
 Makes .venv with the test extra (a second call reuses it), then runs ruff format --check,
 ruff check, pyright and pytest on all cores. Exit code 0 if all of them pass.
@@ -14,6 +14,8 @@ ruff check, pyright and pytest on all cores. Exit code 0 if all of them pass.
   --fast        leave out the tests marked slow
   --interop     install transformers and a CPU build of torch (200 MB), and run the tests that
                 compare with them too; without it, the last line says how many were left out
+  --pods        compile every config of a pod for its pod too, which takes some 30 minutes more;
+                without it, the last line says how many were left out
   --setup-only  stop when the environment is ready
   --help        this text
 
@@ -36,6 +38,7 @@ while (($#)); do
       extras+=(interop)
       pytest_arguments+=(--interop)
       ;;
+    --pods) pytest_arguments+=(--pods) ;;
     --fast) pytest_arguments+=(-m "not slow") ;;
     --)
       shift

@@ -38,12 +38,20 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-LEFT_OUT = pytest.StashKey[int]()
+LEFT_OUT = pytest.StashKey[dict[str, int]]()
+# Marked tests that run only when asked for, and what to say where they were not.
+ON_DEMAND = {
+    "interop": "they compare with transformers and torch, which ./launch/test.sh --interop installs",
+    "pods": "they compile models for whole pods, minutes each: ./launch/test.sh --pods",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--interop", action="store_true", help="run the tests that need transformers and torch too"
+    )
+    parser.addoption(
+        "--pods", action="store_true", help="compile every config of a pod for it too: 30 minutes"
     )
 
 
@@ -56,28 +64,31 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the tests marked interop, unless --interop asks for them."""
-    if config.getoption("--interop"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("interop")]
-    items[:] = [item for item in items if not item.get_closest_marker("interop")]
-    config.hook.pytest_deselected(items=left_out)
-    config.stash[LEFT_OUT] = len(left_out)
+    """Leaves out the tests with a mark of ON_DEMAND that the command line does not ask for."""
+    counts = {}
+    for mark in ON_DEMAND:
+        if config.getoption(f"--{mark}"):
+            continue
+        left_out = [item for item in items if item.get_closest_marker(mark)]
+        items[:] = [item for item in items if not item.get_closest_marker(mark)]
+        config.hook.pytest_deselected(items=left_out)
+        counts[mark] = len(left_out)
+    config.stash[LEFT_OUT] = counts
     if hasattr(config, "workeroutput"):  # a process of pytest-xdist, which all collect the same
-        config.workeroutput["left_out"] = len(left_out)
+        config.workeroutput["left_out"] = counts
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", {})
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if left_out := config.stash.get(LEFT_OUT, 0):
-        terminalreporter.write_line(
-            f"{left_out} tests marked interop were left out: they compare with transformers and "
-            "torch, which ./launch/test.sh --interop installs"
-        )
+    for mark, count in config.stash.get(LEFT_OUT, {}).items():
+        if count:
+            terminalreporter.write_line(
+                f"{count} tests marked {mark} were left out: {ON_DEMAND[mark]}"
+            )
 
 
 @pytest.fixture(scope="session")

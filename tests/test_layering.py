@@ -122,7 +122,7 @@ def names_used(path: Path) -> set[str]:
         ({"PartitionSpec", "jax.P", "jax.sharding.PartitionSpec"}, {"sharding"}),
         (
             {"jax.jit", "jax.pjit", "pjit", "nn.jit"},
-            {"step", "state", "checkpoint", "inference", "evaluation", "accelerators", "preflight"},
+            {"step", "state", "checkpoint", "inference", "evaluation", "accelerators"},
         ),
         ({"jax.set_mesh"}, {"sharding"}),
         ({"os.environ", "os.getenv"}, {"planning"}),  # libtpu reads nothing else

@@ -38,6 +38,7 @@ def test_it_fits_by_formula(stem: str, name: str):
 
 
 @pytest.mark.slow
+@pytest.mark.pods
 @pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="needs libtpu, the extra tpu")
 @pytest.mark.parametrize(("stem", "name"), RUNS)
 def test_it_compiles_for_its_pod_and_fits(stem: str, name: str):
