@@ -73,7 +73,7 @@ def test_what_keeps_less_takes_less_memory(tiny_config, packed_batch, random_par
         params = jax.eval_shape(lambda: random_params(model))
         objective = partial(batch_loss, model, LossConfig(chunk_length=8))
         gradient = jax.jit(jax.grad(objective, has_aux=True))
-        compiled = gradient.lower(params, packed_batch(16, 32, VOCAB)).compile()
+        compiled: Any = gradient.lower(params, packed_batch(16, 32, VOCAB)).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
     sizes = [temporaries(remat) for remat in ("none", "dots", "qkv", "attention", "full")]
