@@ -41,7 +41,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
 # Marked tests that run only when asked for, and what to say where they were not.
 ON_DEMAND = {
-    "interop": "they compare with transformers and torch, which ./launch/test.sh --interop installs",
+    "interop": "they compare with transformers and torch: ./launch/test.sh --interop",
     "pods": "they compile models for whole pods, minutes each: ./launch/test.sh --pods",
 }
 
