@@ -82,12 +82,23 @@ class Leaf(NamedTuple):
     names: Names
 
     def shard(self, layout: Layout, whole: Sequence[str] = ()) -> tuple[int, ...]:
-        """The shape of a device's part. whole: mesh axes over which it has been gathered."""
-        parts = []
-        for size, name in zip(self.shape, self.names, strict=True):
-            axes = [axis for axis in layout.axes(name) if axis not in whole]
-            parts.append(-(-size // math.prod(layout.sizes[axis] for axis in axes)))
-        return tuple(parts)
+        """The shape of a device's part. whole: mesh axes over which it has been gathered.
+
+        As of the state (`sharding.where_it_divides`): mesh axes that do not split an axis evenly,
+        of the scales of 8-bit moments, go to the last that they do split.
+        """
+        axes = [tuple(a for a in layout.axes(name) if a not in whole) for name in self.names]
+
+        def parts(over: tuple[str, ...]) -> int:
+            return math.prod(layout.sizes[axis] for axis in over)
+
+        for i, over in enumerate(axes):
+            if self.shape[i] % parts(over):
+                axes[i] = ()
+                able = [k for k, size in enumerate(self.shape) if size % parts(axes[k] + over) == 0]
+                if able:
+                    axes[able[-1]] += over
+        return tuple(size // parts(over) for size, over in zip(self.shape, axes, strict=True))
 
     @property
     def is_kernel(self) -> bool:
