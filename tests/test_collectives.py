@@ -107,7 +107,7 @@ def rows(axis: str) -> set[tuple[str, str]]:
     return {("all-to-all", axis), ("all-reduce", axis), ("collective-permute", axis)}
 
 
-# Known, and to be mended: where fsdp and tensor meet, XLA gathers the head's kernel over tensor too,
+# Known, to be mended: where fsdp and tensor meet, XLA gathers the head's kernel over tensor too,
 # twice a step; constraints within losses.py did not keep it from that.
 HEAD = ("all-gather", "tensor")
 CASES = {
