@@ -71,10 +71,7 @@ def test_bytes_of_a_device_are_those_of_its_shards(mesh: str, optimizer: str, co
     )
     assert sum(leaf.bytes(layout) for leaf in inventory.params) == held(state.params)
     kept = sum(leaf.bytes(layout) for leaf in inventory.optimizer)
-    if optimizer == "int8":  # scales that do not divide along their codes' axis are counted whole
-        assert held(state.opt_state) <= kept <= 2 * held(state.opt_state)
-    else:
-        assert kept == pytest.approx(held(state.opt_state), rel=0.02)
+    assert kept == pytest.approx(held(state.opt_state), rel=0.02)
 
 
 @pytest.mark.parametrize(
