@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-from jax._src.clusters import (
-    ClusterEnv,
-)  # what jax.distributed.initialize() finds, told nowhere else
+from jax._src.clusters import ClusterEnv  # what initialize() finds is told nowhere else
 from jax.experimental import multihost_utils
 
 from nanojaxlm.errors import UserError, explain

@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from nanojaxlm.data.input import Batches
+from nanojaxlm.devices import slice_of
 from nanojaxlm.distributed import DistributedConfig
 from nanojaxlm.errors import UserError
 from nanojaxlm.peers.job import Peers
-from nanojaxlm.sharding import MeshConfig, batch_sharding, make_mesh, slice_of
+from nanojaxlm.sharding import MeshConfig, batch_sharding, make_mesh
 
 _NUM_FLOATS = 2**20  # a device: 4 MiB, enough for the links' speed rather than their latency
 _REPEATS = 5

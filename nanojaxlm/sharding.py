@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from flax import linen as nn
 from flax import struct
-from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from nanojaxlm.devices import arranged
 from nanojaxlm.errors import UserError
 
 # Outermost first: neighbours along the last axis exchange most, so they get the fastest links.
@@ -84,6 +83,23 @@ class MeshConfig:
         """One for each of MESH_AXES."""
         return tuple(getattr(self, axis) for axis in MESH_AXES)
 
+    def over(self, num_devices: int) -> dict[str, int]:
+        """The size of each axis over so many devices, which fill the one that is -1.
+
+        Raises:
+            UserError: the sizes do not multiply to the number of devices.
+        """
+        sizes: dict[str, int] = dict(zip(MESH_AXES, self.sizes, strict=True))
+        fixed = math.prod(size for size in self.sizes if size > 0)
+        if num_devices % fixed == 0:
+            sizes = {a: num_devices // fixed if n == -1 else n for a, n in sizes.items()}
+        if math.prod(sizes.values()) != num_devices:
+            raise UserError(
+                f"mesh {sizes} does not fit {num_devices} devices: choose config.mesh sizes whose "
+                f"product is {num_devices}, or -1 for one of them"
+            )
+        return sizes
+
     @property
     def rules(self) -> Rules:
         return SEQUENCE_RULES if self.sequence else RULES
@@ -99,43 +115,9 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
         UserError: the sizes do not multiply to the number of devices, or do not fit the slices.
     """
     devices = jax.devices() if devices is None else devices
-    sizes = list(config.sizes)
-    fixed = math.prod(size for size in sizes if size > 0)
-    if -1 in sizes and len(devices) % fixed == 0:
-        sizes[sizes.index(-1)] = len(devices) // fixed
-    if math.prod(sizes) != len(devices):
-        raise UserError(
-            f"mesh {dict(zip(MESH_AXES, sizes, strict=True))} does not fit {len(devices)} devices: "
-            f"choose config.mesh sizes whose product is {len(devices)}, or -1 for one of them"
-        )
+    sizes = tuple(config.over(len(devices)).values())
     auto = (AxisType.Auto,) * len(MESH_AXES)
-    return Mesh(_arranged(sizes, devices), MESH_AXES, axis_types=auto)
-
-
-def slice_of(device: Any) -> int:
-    """Which of a TPU's slices, joined by the data-centre network, a device is in; 0 elsewhere."""
-    return getattr(device, "slice_index", None) or 0
-
-
-def _arranged(sizes: Sequence[int], devices: Sequence[Any]) -> np.ndarray:
-    """The devices as an array of these sizes, as their links suggest."""
-    if devices[0].platform == "cpu" or len(devices) == 1:
-        return np.asarray(devices).reshape(sizes)
-    num_slices = len({slice_of(device) for device in devices})
-    over_replica = math.gcd(num_slices, sizes[0])
-    over_stage = num_slices // over_replica
-    if sizes[1] % over_stage:
-        raise UserError(
-            f"the devices are {num_slices} slices: choose config.mesh.replica and "
-            "config.mesh.stage so that the slices divide replica, or replica and then stage"
-        )
-    within = (sizes[0] // over_replica, sizes[1] // over_stage, *sizes[2:])
-    if num_slices > 1:
-        between = (over_replica, over_stage, *(1,) * len(sizes[2:]))
-        return mesh_utils.create_hybrid_device_mesh(
-            within, between, devices, allow_split_physical_axes=True
-        )
-    return mesh_utils.create_device_mesh(within, devices, allow_split_physical_axes=True)
+    return Mesh(arranged(sizes, devices), MESH_AXES, axis_types=auto)
 
 
 class Named(struct.PyTreeNode, nn.meta.AxisMetadata[Any]):
@@ -188,7 +170,7 @@ def resolve(names: Names, rules: Rules = RULES) -> PartitionSpec:
         if name is not None and name not in rules:
             raise ValueError(f"no rule for logical axis {name!r} of {names}; have {sorted(rules)}")
         axis = None if name is None else rules[name]
-        for mesh_axis in () if name is None else _axes(name, rules):
+        for mesh_axis in () if name is None else axes_of(name, rules):
             if mesh_axis in used:
                 raise ValueError(f"{names}: {used[mesh_axis]} and {name} both want {mesh_axis!r}")
             used[mesh_axis] = str(name)
@@ -214,19 +196,28 @@ def without_first_axis(of: NamedSharding) -> NamedSharding:
 
 
 def where_it_divides(of: NamedSharding, shape: tuple[int, ...]) -> NamedSharding:
-    """`of`, but mesh axes that do not split an axis evenly go to the last that they do split."""
-    spec: list[Any] = [*of.spec, *(None,) * (len(shape) - len(of.spec))]
+    """`of`, with its mesh axes where `even_axes` puts them."""
+    given = [_as_tuple(entry) for entry in (*of.spec, *(None,) * (len(shape) - len(of.spec)))]
+    return NamedSharding(of.mesh, PartitionSpec(*even_axes(shape, given, of.mesh.shape)))
 
-    def splits(axis: int, over: tuple[str, ...]) -> bool:
-        return shape[axis] % math.prod(of.mesh.shape[name] for name in over) == 0
 
-    for axis, entry in enumerate(spec):
-        if not splits(axis, over := _as_tuple(entry)):
-            spec[axis] = None
-            others = [i for i in range(len(spec)) if splits(i, (*_as_tuple(spec[i]), *over))]
-            if others:
-                spec[others[-1]] = (*_as_tuple(spec[others[-1]]), *over)
-    return NamedSharding(of.mesh, PartitionSpec(*spec))
+def even_axes(
+    shape: tuple[int, ...], axes: Sequence[tuple[str, ...]], sizes: Mapping[str, int]
+) -> list[tuple[str, ...]]:
+    """The mesh axes of each axis of an array; those that do not split it evenly go to the last axis
+    that they do split, where there is one."""
+    even = list(axes)
+
+    def splits(i: int, over: tuple[str, ...]) -> bool:
+        return shape[i] % math.prod(sizes[axis] for axis in over) == 0
+
+    for i, over in enumerate(even):
+        if not splits(i, over):
+            even[i] = ()
+            able = [k for k in range(len(shape)) if splits(k, even[k] + over)]
+            if able:
+                even[able[-1]] += over
+    return even
 
 
 def check_divisible(path: str, shape: tuple[int, ...], of: NamedSharding) -> None:
@@ -245,14 +236,14 @@ def check_batch(mesh: Mesh, num_rows: int, lengths: Sequence[int] = (), sequence
 
     lengths: tokens of its rows, of each stream. sequence: as in the mesh's config.
     """
-    parts = math.prod(mesh.shape[axis] for axis in _axes("batch", RULES))
+    parts = math.prod(mesh.shape[axis] for axis in axes_of("batch", RULES))
     if num_rows % parts:
         raise UserError(
             f"{num_rows} rows (config.data.batch_size / config.training.accumulation) do not split "
-            f"over {' * '.join(_axes('batch', RULES))} = {parts} devices: choose a multiple of "
+            f"over {' * '.join(axes_of('batch', RULES))} = {parts} devices: choose a multiple of "
             f"{parts}, or a smaller mesh"
         )
-    axes = _axes("residual_length", SEQUENCE_RULES if sequence else RULES)
+    axes = axes_of("residual_length", SEQUENCE_RULES if sequence else RULES)
     parts = math.prod(mesh.shape[axis] for axis in axes)
     for length in lengths:
         if length % parts:
@@ -261,15 +252,6 @@ def check_batch(mesh: Mesh, num_rows: int, lengths: Sequence[int] = (), sequence
                 f"choose a config.data.sequence_length that gives a multiple of {parts}, or a "
                 "smaller mesh"
             )
-
-
-def describe(abstract: Any) -> str:
-    """A line for each parameter: path, shape, and the mesh axes that split it."""
-    lines = []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(abstract):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        lines.append(f"  {name}  {leaf.shape}  {leaf.sharding.spec}")
-    return "\n".join(lines)
 
 
 class Active(NamedTuple):
@@ -326,7 +308,7 @@ def mesh_axes(name: str) -> tuple[str, ...]:
     now = active()
     if now is None:
         return ()
-    return tuple(axis for axis in _axes(name, now.rules) if axis not in now.manual)
+    return tuple(axis for axis in axes_of(name, now.rules) if axis not in now.manual)
 
 
 def splits_evenly(shape: Sequence[int], names: Names) -> bool:
@@ -392,7 +374,8 @@ def _without(spec: PartitionSpec, axes: frozenset[str]) -> PartitionSpec:
     return PartitionSpec(*(part or None for part in kept))
 
 
-def _axes(name: str, rules: Rules) -> tuple[str, ...]:
+def axes_of(name: str, rules: Rules) -> tuple[str, ...]:
+    """The mesh axes that a rule table gives a logical axis."""
     return _as_tuple(rules[name])
 
 

@@ -1,7 +1,8 @@
 """The training state, sharded from the start; the optimizer's arrays lie as the parameters do."""
 
 import itertools
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,8 @@ from jax.sharding import Mesh
 from nanojaxlm.host_memory import on_host
 from nanojaxlm.model.transformer import Transformer, example_batch
 from nanojaxlm.sharding import Named, check_divisible, replicated, sharding, where_it_divides
+
+T = TypeVar("T")
 
 
 class TrainState(NamedTuple):
@@ -51,31 +54,44 @@ def abstract_state(
 ) -> TrainState:
     """The whole state as ShapeDtypeStructs that carry their sharding.
 
-    An optimizer's array follows the parameter whose path its own path ends with, or ends with but
-    for a name of its own: of a moment in blocks of 8 bits, the codes lie as the parameter does, and
-    so do the scales along the axes that split evenly. What follows none (counts) is replicated.
+    An optimizer's array follows its parameter (`parameter_of`): of a moment in blocks of 8 bits,
+    the codes lie as the parameter does, and so do the scales along the axes that split evenly. What
+    follows none (counts) is replicated.
     offload: what follows a parameter lies in the host's memory.
 
     Raises:
         UserError: a parameter's axis does not divide by its mesh axes; there is no such memory.
     """
     params = abstract_params(boxes, mesh)
-    by_path = {_keys(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    by_path = {path_keys(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
     def follow(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        keys = _keys(path)
-        for start, stop in itertools.product(range(len(keys)), (len(keys), len(keys) - 1)):
-            param = by_path.get(keys[start:stop])
-            if param is not None and len(param.shape) == len(leaf.shape):
-                where = where_it_divides(param.sharding, leaf.shape)
-                where = on_host(where) if offload else where
-                return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh))
+        param = parameter_of(path_keys(path), len(leaf.shape), by_path)
+        where = replicated(mesh)
+        if param is not None:
+            where = where_it_divides(param.sharding, leaf.shape)
+            where = on_host(where) if offload else where
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
 
     opt_state = jax.eval_shape(optimizer.init, params)
     opt_state = jax.tree_util.tree_map_with_path(follow, opt_state)
     step: Any = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated(mesh))
     return TrainState(step, params, opt_state)
+
+
+def parameter_of(
+    keys: tuple[str, ...], num_axes: int, by_path: Mapping[tuple[str, ...], T]
+) -> T | None:
+    """The parameter that an optimizer's array at these keys belongs to; None for a count.
+
+    It is the one of as many axes whose path those keys end with, or end with but for a name of the
+    array's own.
+    """
+    for start, stop in itertools.product(range(len(keys)), (len(keys), len(keys) - 1)):
+        param: Any = by_path.get(keys[start:stop])
+        if param is not None and len(param.shape) == num_axes:
+            return param
+    return None
 
 
 def init_state(
@@ -111,10 +127,18 @@ def num_parameters(params: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+def describe(abstract: Any) -> str:
+    """A line for each parameter: path, shape, and the mesh axes that split it."""
+    return "\n".join(
+        f"  {path_name(path)}  {leaf.shape}  {leaf.sharding.spec}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(abstract)
+    )
+
+
 def path_name(path: Any) -> str:
     """decoder/layers/attention/q/kernel"""
-    return "/".join(_keys(path))
+    return "/".join(path_keys(path))
 
 
-def _keys(path: Any) -> tuple[str, ...]:
+def path_keys(path: Any) -> tuple[str, ...]:
     return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)

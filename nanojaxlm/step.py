@@ -47,13 +47,14 @@ def batch_loss(
     apply: Any = partial(model.apply, {"params": params})
     sowing: Any = {"mutable": [LOSSES, COUNTS]}
     (x_BTD, _), sown = apply(batch.decoder, batch.encoder, method="hidden", **sowing)
-    total, sums = _targets_loss(model, loss, params, x_BTD, batch.targets)
+    targets_loss = partial(_targets_loss, model, loss, params, _head_layout(model))
+    total, sums = targets_loss(x_BTD, batch.targets)
     extra = jnp.zeros((), jnp.float32)
     sown_ahead = None
     if batch.future:
         ahead, sown_ahead = apply(x_BTD, batch.decoder, method="futures", **sowing)
         for ahead_BTD, targets in zip(ahead, batch.future, strict=True):
-            nll, _ = _targets_loss(model, loss, params, ahead_BTD, targets)
+            nll, _ = targets_loss(ahead_BTD, targets)
             extra = extra + loss.future * nll
     # a router's loss is a mean over the tokens of its (micro-)batch, which counts for its targets
     for router_sums in _sown(LOSSES, sown, sown_ahead):
@@ -69,14 +70,23 @@ def _sown(collection: str, *sown: Any) -> list[Any]:
     return jax.tree.leaves(parts, is_leaf=lambda part: isinstance(part, RouterSums))
 
 
+def _head_layout(model: Transformer) -> HeadLayout:
+    boxes = head_params(model.config, parameter_boxes(model))
+    names = jax.tree.map(lambda box: box.names, boxes, is_leaf=lambda x: isinstance(x, Named))
+    return HeadLayout(names, jnp.dtype(model.config.dtype))
+
+
 def _targets_loss(
-    model: Transformer, loss: LossConfig, params: Any, x_BTD: jax.Array, targets: Targets
+    model: Transformer,
+    loss: LossConfig,
+    params: Any,
+    layout: HeadLayout,
+    x_BTD: jax.Array,
+    targets: Targets,
 ) -> tuple[jax.Array, Sums]:
     def head(some_params: Any, x: jax.Array) -> Any:
         return model.apply({"params": some_params}, x, method="logits")
 
-    boxes = head_params(model.config, parameter_boxes(model))
-    names = jax.tree.map(lambda box: box.names, boxes, is_leaf=lambda x: isinstance(x, Named))
     return chunked_loss(
         head,
         head_params(model.config, params),
@@ -85,7 +95,7 @@ def _targets_loss(
         jnp.asarray(targets.weights_BT),
         loss.chunk_length,
         loss.z_loss,
-        HeadLayout(names, jnp.dtype(model.config.dtype)),
+        layout,
     )
 
 

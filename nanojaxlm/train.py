@@ -33,8 +33,8 @@ from nanojaxlm.peers.job import ALONE, Peers
 from nanojaxlm.planning import auto
 from nanojaxlm.preflight import Preflight
 from nanojaxlm.progress import Progress
-from nanojaxlm.sharding import MeshConfig, batch_sharding, describe, use_mesh
-from nanojaxlm.state import TrainState, init_state, num_parameters, state_of
+from nanojaxlm.sharding import MeshConfig, batch_sharding, use_mesh
+from nanojaxlm.state import TrainState, describe, init_state, num_parameters, state_of
 from nanojaxlm.step import make_eval_step
 from nanojaxlm.token_store import TokenStore
 from nanojaxlm.typed_config import dump_json, flatten, to_plain

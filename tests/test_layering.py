@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # a folder whose modules may import one another.
 ROOMS = (
     ("errors",),
-    ("typed_config", "storage", "peers", "compilation_cache", "host_memory"),
+    ("typed_config", "storage", "peers", "compilation_cache", "host_memory", "devices"),
     ("token_store",),
     ("batch", "sharding", "accelerators", "writers", "distributed"),
     ("model", "moments"),

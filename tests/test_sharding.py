@@ -14,12 +14,11 @@ from nanojaxlm.sharding import (
     MeshConfig,
     Named,
     constrain,
-    describe,
     make_mesh,
     resolve,
     use_mesh,
 )
-from nanojaxlm.state import abstract_params, parameter_boxes, path_name
+from nanojaxlm.state import abstract_params, describe, parameter_boxes, path_name
 
 
 def test_names_resolve_to_their_mesh_axes_in_order():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jax.sharding import Mesh
 
+from nanojaxlm.devices import slice_of
 from nanojaxlm.model.masks import Band
 from nanojaxlm.planning import kernels
 from nanojaxlm.planning.groups import axes_of, replica_groups, source_target_pairs
@@ -18,7 +19,6 @@ from nanojaxlm.planning.loops import trips
 from nanojaxlm.planning.module import Computation, Instruction, Module, Shape, parse
 from nanojaxlm.planning.products import convolution_flops, dot_flops
 from nanojaxlm.planning.traffic import fusion_bytes, in_memory, instruction_bytes
-from nanojaxlm.sharding import slice_of
 
 COLLECTIVES = {
     "all-gather": "all-gather",
@@ -142,9 +142,8 @@ class _Walk:
         self.module, self.mesh, self.bands, self.program = module, mesh, bands, program
 
     def computation(self, inside: Computation, times: float) -> None:
-        asynchronous: set[str | None] = (
-            set()
-        )  # channels of collectives that are spread over fusions
+        # channels of collectives that are spread over fusions
+        asynchronous: set[str | None] = set()
         for instruction in inside:
             self.instruction(instruction, inside, times, asynchronous)
 

@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from nanojaxlm.config import Config
-from nanojaxlm.errors import UserError
 from nanojaxlm.model.transformer import Transformer
-from nanojaxlm.sharding import MESH_AXES, MeshConfig, Named, Names, Rules
-from nanojaxlm.state import parameter_boxes
+from nanojaxlm.sharding import MeshConfig, Named, Names, Rules, axes_of, even_axes
+from nanojaxlm.state import parameter_boxes, parameter_of, path_keys
 
 LANES = 128  # of a TPU's vector registers: the last axis of an array is padded to a multiple
 SUBLANE_BYTES = 32  # the axis before it, to a multiple of 32 bytes' worth of rows
@@ -35,17 +34,7 @@ class Layout:
         Raises:
             UserError: the sizes do not multiply to the number of devices.
         """
-        sizes = list(mesh.sizes)
-        fixed = math.prod(size for size in sizes if size > 0)
-        if -1 in sizes:
-            sizes[sizes.index(-1)] = num_devices // fixed
-        named: dict[str, int] = dict(zip(MESH_AXES, sizes, strict=True))
-        if math.prod(sizes) != num_devices:
-            raise UserError(
-                f"mesh {named} does not fit {num_devices} devices: choose config.mesh sizes whose "
-                f"product is {num_devices}, or -1 for one of them"
-            )
-        return cls(named, mesh.rules, tiled)
+        return cls(mesh.over(num_devices), mesh.rules, tiled)
 
     @property
     def num_devices(self) -> int:
@@ -54,9 +43,9 @@ class Layout:
     @cached_property
     def _axes(self) -> dict[str | None, tuple[str, ...]]:
         found: dict[str | None, tuple[str, ...]] = {None: ()}
-        for name, axes in self.rules.items():
-            given = (axes,) if isinstance(axes, str) else axes or ()
-            found[name] = tuple(axis for axis in given if self.sizes[axis] > 1)
+        for name in self.rules:
+            axes = axes_of(name, self.rules)
+            found[name] = tuple(axis for axis in axes if self.sizes[axis] > 1)
         return found
 
     @cached_property
@@ -84,21 +73,12 @@ class Leaf(NamedTuple):
     def shard(self, layout: Layout, whole: Sequence[str] = ()) -> tuple[int, ...]:
         """The shape of a device's part. whole: mesh axes over which it has been gathered.
 
-        As of the state (`sharding.where_it_divides`): mesh axes that do not split an axis evenly,
-        of the scales of 8-bit moments, go to the last that they do split.
+        Axes that do not split evenly, of the scales of 8-bit moments, as in the state itself.
         """
         axes = [tuple(a for a in layout.axes(name) if a not in whole) for name in self.names]
-
-        def parts(over: tuple[str, ...]) -> int:
-            return math.prod(layout.sizes[axis] for axis in over)
-
-        for i, over in enumerate(axes):
-            if self.shape[i] % parts(over):
-                axes[i] = ()
-                able = [k for k, size in enumerate(self.shape) if size % parts(axes[k] + over) == 0]
-                if able:
-                    axes[able[-1]] += over
-        return tuple(size // parts(over) for size, over in zip(self.shape, axes, strict=True))
+        even = even_axes(self.shape, axes, layout.sizes)
+        parts = (math.prod(layout.sizes[axis] for axis in over) for over in even)
+        return tuple(size // n for size, n in zip(self.shape, parts, strict=True))
 
     @property
     def is_kernel(self) -> bool:
@@ -128,7 +108,7 @@ class Inventory(NamedTuple):
         boxes = parameter_boxes(Transformer(config.model))
         is_box = lambda x: isinstance(x, Named)  # noqa: E731
         params = tuple(
-            Leaf(_keys(path), box.value.shape, box.value.dtype.itemsize, box.names)
+            Leaf(path_keys(path), box.value.shape, box.value.dtype.itemsize, box.names)
             for path, box in jax.tree_util.tree_leaves_with_path(boxes, is_leaf=is_box)
         )
         optimizer = config.optimizer.make(config.training.steps, boxes)
@@ -136,7 +116,7 @@ class Inventory(NamedTuple):
         state = jax.eval_shape(optimizer.init, shapes)
         by_path = {leaf.path: leaf for leaf in params}
         kept = [
-            _following(_keys(path), leaf, by_path)
+            _following(path_keys(path), leaf, by_path)
             for path, leaf in jax.tree_util.tree_leaves_with_path(state)
         ]
         return cls(params, tuple(kept))
@@ -168,14 +148,6 @@ def array_bytes(shape: tuple[int, ...], itemsize: int, tiled: bool = True) -> in
 
 def _following(path: tuple[str, ...], leaf: Any, by_path: Mapping[tuple[str, ...], Leaf]) -> Leaf:
     """The optimizer's array with the names of the parameter that it belongs to."""
-    itemsize = jnp.dtype(leaf.dtype).itemsize
-    for start in range(len(path)):
-        for stop in range(len(path), start, -1):
-            param = by_path.get(path[start:stop])
-            if param is not None and len(param.shape) == len(leaf.shape):
-                return Leaf(path, leaf.shape, itemsize, param.names)
-    return Leaf(path, leaf.shape, itemsize, (None,) * len(leaf.shape))
-
-
-def _keys(path: Any) -> tuple[str, ...]:
-    return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
+    param = parameter_of(path, len(leaf.shape), by_path)
+    names = (None,) * len(leaf.shape) if param is None else param.names
+    return Leaf(path, leaf.shape, jnp.dtype(leaf.dtype).itemsize, names)

@@ -1,6 +1,5 @@
 """How fast the devices along axes of a mesh exchange data, from where they stand in the machine."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nanojaxlm.accelerators import Chip
-from nanojaxlm.sharding import slice_of
+from nanojaxlm.devices import slice_of
 
 
 class Reach(NamedTuple):
@@ -91,7 +90,3 @@ def seconds(kind: str, size: float, group_size: int, where: Reach) -> tuple[floa
         return within, size * between / network
     over_links = times * size * (inner - 1) / inner / speed
     return over_links, times * size / inner * between / network
-
-
-def group_size(mesh: Mesh, axes: Sequence[str]) -> int:
-    return math.prod(mesh.shape[axis] for axis in axes)

@@ -1,6 +1,7 @@
 """What a compiled step would do on its chips: the figures a decision needs, for people and JSON."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -195,7 +196,7 @@ def advice(step: CompiledStep, formula: analytic.Memory) -> str:
 
 def show(report: Report, console: Console) -> None:
     """In the terminal."""
-    mesh = " x ".join(f"{axis} {size}" for axis, size in report.mesh.items()) or "one device"
+    mesh = mesh_words(report.mesh)
     title = f"{report.topology}: {mesh}, {report.rows} rows, {report.tokens:,} tokens a step"
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold")
@@ -302,3 +303,8 @@ def _tera(flops: float) -> str:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:,.2f} s" if seconds >= 1 else f"{1000 * seconds:,.1f} ms"
+
+
+def mesh_words(sizes: Mapping[str, int]) -> str:
+    """fsdp 4 x context 16, of the axes of more than one device."""
+    return " x ".join(f"{axis} {n}" for axis, n in sizes.items() if n > 1) or "one device"

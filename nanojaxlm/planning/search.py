@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from nanojaxlm.accelerators import Chip
 from nanojaxlm.config import Config
+from nanojaxlm.devices import slice_of
 from nanojaxlm.model.config import MixtureConfig
 from nanojaxlm.model.partition import partition
 from nanojaxlm.planning.formulas import count
@@ -22,7 +23,7 @@ from nanojaxlm.planning.inventory import Inventory, Layout
 from nanojaxlm.planning.links import Reach, reach
 from nanojaxlm.planning.memory import Memory, estimate
 from nanojaxlm.planning.roofline import Roofline, roofline
-from nanojaxlm.sharding import MESH_AXES, MeshConfig, make_mesh, slice_of
+from nanojaxlm.sharding import MESH_AXES, MeshConfig, make_mesh
 
 MARGIN = 0.95  # of the usable memory, that the formulas may fill
 LONG = 16_384  # tokens of a row, from which on splitting it is considered
@@ -115,13 +116,12 @@ def meshes(config: Config, inventory: Inventory, machine: Machine) -> Iterator[M
     stacks = [stack for stack in (model.encoder, model.decoder) if stack is not None]
     feed_forwards = {stack.layer(stack.num_layers - 1).feed_forward for stack in stacks}
     mixtures = [f.num_experts for f in feed_forwards if isinstance(f, MixtureConfig)]
+    repeated = [partition(stack).repeats for stack in stacks]
     longest = max(lengths.encoder or 0, lengths.decoder or 0)
     for stage, data, fsdp, expert, context, tensor in _products(num_devices, 6):
         if stage > MAX_STAGES or tensor > MAX_TENSOR:
             continue
-        if any(stage > 1 and partition(stack).repeats % stage for stack in stacks):
-            continue
-        if stage > 1 and any(partition(stack).repeats == 0 for stack in stacks):
+        if stage > 1 and any(repeats == 0 or repeats % stage for repeats in repeated):
             continue
         if expert > 1 and (not mixtures or any(number % expert for number in mixtures)):
             continue

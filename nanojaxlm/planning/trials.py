@@ -8,7 +8,7 @@ from rich.table import Table
 from nanojaxlm.config import Config
 from nanojaxlm.errors import UserError
 from nanojaxlm.planning.compilation import compile_step
-from nanojaxlm.planning.report import GiB, Report, report_on
+from nanojaxlm.planning.report import GiB, Report, mesh_words, report_on
 from nanojaxlm.planning.search import Machine, Plan, plans
 from nanojaxlm.planning.topology import Topology, devices_of
 
@@ -60,7 +60,7 @@ def show_trials(reports: Sequence[Report], console: Console) -> None:
                 estimate.bound_by,
             )
         remat = next((f.split("=")[1] for f in report.flags if ".remat=" in f), "")
-        mesh = " x ".join(f"{axis} {n}" for axis, n in report.mesh.items()) or "one device"
+        mesh = mesh_words(report.mesh)
         analytic = f"{report.analytic['peak'] / GiB:.2f}"
         table.add_row(mesh, str(report.rows), remat, size + fits, analytic, *figures)
     console.print(table)
@@ -73,6 +73,5 @@ def _speed(report: Report) -> float:
 
 
 def _words(plan: Plan) -> str:
-    sizes = {axis: n for axis, n in plan.mesh.__dict__.items() if type(n) is int and n > 1}
-    mesh = " x ".join(f"{axis} {n}" for axis, n in sizes.items()) or "one device"
+    mesh = mesh_words(plan.mesh.over(plan.num_devices))
     return f"{mesh}, {plan.config.data.batch_size} rows: {plan.tokens_per_second:,.0f} tokens/s"

@@ -26,7 +26,6 @@ from nanojaxlm.data.objectives.rows import Rows, Setting
 from nanojaxlm.data.schedule import BatchSizes, Schedule
 from nanojaxlm.data.source import BatchSource, RowSource
 from nanojaxlm.errors import UserError
-from nanojaxlm.typed_config import from_config_dict, to_config_dict
 
 OBJECTIVES = [
     MaskedLM(whole_words=True),
@@ -75,17 +74,23 @@ def digests(batches, number: int) -> list[str]:
     return [digest([batch]) for batch in islice(batches, number)]
 
 
-@pytest.mark.parametrize("num_processes", [1, 2, 4, 8])
-def test_the_slices_of_any_number_of_processes_make_the_same_batches(stores, num_processes):
+GROWING = BatchSizes(final=8, warmup=((2, 4),))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "num_processes"),
+    [*((BatchSizes(final=8), n) for n in (1, 2, 4, 8)), (GROWING, 2), (GROWING, 4)],
+)
+def test_the_slices_of_any_number_of_processes_make_the_same_batches(stores, sizes, num_processes):
     sources = [[RowSource(store.split("train"), 16)] for store in stores]
     schedule = Schedule([len(group[0]) for group in sources], (0.7, 0.3), seed=3)
-    eight = BatchSizes(final=8)
-    alone = BatchSource(sources, schedule, eight, {8: np.arange(8)})
+    alone = BatchSource(sources, schedule, sizes, {n: np.arange(n) for n in sizes.each})
+    slices = {n: np.split(np.arange(n), num_processes) for n in sizes.each}
     parts = [
-        BatchSource(sources, schedule, eight, {8: rows})
-        for rows in np.split(np.arange(8), num_processes)
+        BatchSource(sources, schedule, sizes, {n: each[i] for n, each in slices.items()})
+        for i in range(num_processes)
     ]
-    for step in (0, 1, 2, 50, 1000):
+    for step in (0, 1, 2, 3, 50, 1000):
         together = [
             np.concatenate(slices) for slices in zip(*(part[step] for part in parts), strict=True)
         ]
@@ -348,24 +353,6 @@ def test_too_little_text_and_missing_splits_are_told_with_their_counts(
 # --- Batches that grow
 
 
-@pytest.mark.parametrize("num_processes", [2, 4])
-def test_the_slices_of_processes_make_the_batches_that_grow_too(stores, num_processes):
-    sources = [[RowSource(store.split("train"), 16)] for store in stores]
-    schedule = Schedule([len(group[0]) for group in sources], (0.7, 0.3), seed=3)
-    sizes = BatchSizes(final=8, warmup=((2, 4),))
-    alone = BatchSource(sources, schedule, sizes, {n: np.arange(n) for n in sizes.each})
-    slices = {n: np.split(np.arange(n), num_processes) for n in sizes.each}
-    parts = [
-        BatchSource(sources, schedule, sizes, {n: each[i] for n, each in slices.items()})
-        for i in range(num_processes)
-    ]
-    for step in (0, 1, 2, 3, 1000):
-        together = [
-            np.concatenate(slices) for slices in zip(*(part[step] for part in parts), strict=True)
-        ]
-        assert digest(together) == digest(alone[step])
-
-
 WARMUP = ((3, 2), (5, 4))  # 2 rows a step, from step 3 on 4, from step 5 on 8
 
 
@@ -425,41 +412,3 @@ def test_validation_reads_whole_batches_whatever_the_warmup(config, stores, voca
         for one in (config, dataclasses.replace(config, batch_warmup=WARMUP))
     )
     assert [digest([batch]) for batch in plain] == [digest([batch]) for batch in growing]
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"batch_warmup": ((100, 8), (100, 16))}, "steps of batch_warmup must be above 0 and grow"),
-        ({"batch_warmup": ((0, 8),)}, "steps of batch_warmup"),
-        ({"batch_warmup": ((100, 8), (200, 8))}, "rows, with batch_size the last, of batch_warmup"),
-        ({"batch_warmup": ((100, 32),)}, r"got \[32, 32\]"),
-        ({"batch_warmup": ((100, 0),)}, "rows, with batch_size"),
-        ({"batch_warmup": ((100, 8, 9),)}, "pairs of"),
-        ({"stores": ("a",), "text": "b"}, "only one"),
-        ({"stores": ("a", "b"), "weights": (1.0,)}, "weights"),
-        ({"stores": ("a",), "weights": (0.0,)}, "weights"),
-        ({"stores": ("a",), "weights": (float("nan"),)}, "weights"),
-        ({"validation_rate": 1.0}, "validation_rate"),
-        ({"sequence_length": 0}, "sequence_length"),
-        ({"batch_size": 0}, "batch_size"),
-        ({"num_threads": 0}, "num_threads"),
-        ({"prefetch": 1, "num_threads": 2}, "prefetch"),
-        ({"train_split": ""}, "train_split"),
-        ({"sequence_length": 2048, "objective": SpanCorruption()}, "num_sentinels=100 are too few"),
-        ({"sequence_length": 2, "objective": FillInTheMiddle()}, "sequence_length=2 has no room"),
-    ],
-)
-def test_impossible_configs_are_refused_by_the_field(fields, message):
-    with pytest.raises(ValueError, match=message):
-        DataConfig(**fields)
-
-
-def test_the_config_goes_through_a_config_dict_and_back():
-    config = DataConfig(
-        stores=("a", "b"),
-        weights=(0.25, 0.75),
-        objective=CausalLM(),
-        batch_warmup=((9, 2), (20, 4)),
-    )
-    assert from_config_dict(DataConfig, to_config_dict(config)) == config
