@@ -9,17 +9,12 @@ from typing import NamedTuple
 from rich.table import Table
 
 from nanojaxlm.reporting.chart import HEIGHT, WIDTH, Series, line_chart
-from nanojaxlm.reporting.page import PAGE
+from nanojaxlm.reporting.markup import PAGE
 from nanojaxlm.reporting.style import STYLE
 
-_THIRD = """
-:root { --three: #2f7d4f; }
-@media (prefers-color-scheme: dark) { :root { --three: #7fd0a0; } }
-polyline.line-3 { stroke: var(--three); stroke-dasharray: 2 4; stroke-linecap: round; }
-circle.line-3 { fill: var(--three); }
+_EXTRA = """
 td:nth-last-child(-n+2) { white-space: nowrap; }
 .key { margin-left: 1.25rem; }
-.key.line-3::before { border-color: var(--three); border-top-style: dotted; }
 """
 _LEGEND = 34  # pixels above a panel of the plot
 
@@ -137,7 +132,7 @@ def render(comparison: Comparison) -> str:
 <div class="muted">{notes}</div></section>
 <section><h2>How they learned</h2>{charts}</section>
 <section><h2>The same for all</h2><dl class="facts">{facts}</dl></section>"""
-    return PAGE.substitute(title=title, style=STYLE + _THIRD, body=page)
+    return PAGE.substitute(title=title, style=STYLE + _EXTRA, body=page)
 
 
 def plot(comparison: Comparison) -> str:
@@ -156,7 +151,7 @@ def plot(comparison: Comparison) -> str:
         placed = f'<svg x="0" y="{top + _LEGEND}" width="{WIDTH}" height="{HEIGHT}" '
         panels.append(chart.replace("<svg ", placed, 1))
         top += _LEGEND + HEIGHT + 16
-    style = STYLE + _THIRD + "svg { min-width: 0; font-family: system-ui, sans-serif; }"
+    style = STYLE + _EXTRA + "svg { min-width: 0; font-family: system-ui, sans-serif; }"
     style += " .title { fill: var(--ink); font-weight: 600; } .paper { fill: var(--paper); }"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" width="{WIDTH}" '

@@ -4,12 +4,12 @@ Whatever comes from documents, models or file names passes html.escape.
 """
 
 import html
-from collections.abc import Iterable, Sequence
-from string import Template
+from collections.abc import Sequence
 from typing import Any
 
 from nanojaxlm.reporting.chart import Series, line_chart
 from nanojaxlm.reporting.findings import Findings
+from nanojaxlm.reporting.markup import PAGE, facts, table
 from nanojaxlm.reporting.style import STYLE
 from nanojaxlm.reporting.wording import (
     broken,
@@ -22,23 +22,6 @@ from nanojaxlm.reporting.wording import (
     size,
     speed,
 )
-
-PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>$title</title>
-<style>$style</style>
-</head>
-<body>
-<main>
-$body
-</main>
-</body>
-</html>
-""")
 
 
 def render(findings: Findings) -> str:
@@ -108,7 +91,7 @@ def _learning(findings: Findings) -> str:
     return f"""<section aria-labelledby="learning"><h2 id="learning">Learning</h2>
 <figure>{loss}<figcaption><span class="key line-1">training</span>
 <span class="key line-2">validation</span></figcaption></figure>
-{_facts(speed(findings))}
+{facts(speed(findings))}
 <details><summary>Speed by step</summary><figure>{pace_chart}</figure></details></section>"""
 
 
@@ -135,7 +118,7 @@ def _samples(findings: Findings) -> str:
 def _curation(findings: Findings) -> str:
     report = findings.curation
     read, kept, tokenizer = report["read"], report["kept"], report["tokenizer"]
-    flow = _table(
+    flow = table(
         ("Stage", "Documents in", "out", "Dropped", "Text in", "out", "Time"),
         (
             (
@@ -156,7 +139,7 @@ def _curation(findings: Findings) -> str:
         f'<td class="number">{percent(count, read["documents"])}</td></tr>'
         for stage, reason, count, examples in dropped(findings)
     )
-    splits = _table(
+    splits = table(
         ("Split", "Documents", "Text", "Tokens"),
         (
             (name, f"{split['documents']:,}", size(split["bytes"]), f"{split['tokens']:,}")
@@ -204,7 +187,7 @@ def _cost(findings: Findings) -> str:
     ]
     rows.append(("all", duration(total), memory(max(s.peak_memory for s in findings.steps))))
     return f"""<section aria-labelledby="cost"><h2 id="cost">Time and memory</h2>
-{_table(("Step", "Wall time", "Peak memory"), rows)}
+{table(("Step", "Wall time", "Peak memory"), rows)}
 <p class="muted">Peak memory is that of the step's largest process.</p></section>"""
 
 
@@ -220,7 +203,7 @@ def _next_steps(findings: Findings) -> str:
 
 def _surroundings(findings: Findings) -> str:
     machine = findings.machine
-    facts = [
+    rows = [
         ("Processor", machine.processor),
         ("Cores", str(machine.cores)),
         ("Memory", memory(machine.memory) if machine.memory else "unknown"),
@@ -228,33 +211,7 @@ def _surroundings(findings: Findings) -> str:
         *machine.versions.items(),
     ]
     return f"""<section aria-labelledby="machine"><h2 id="machine">Machine and versions</h2>
-<p class="muted">Where this report was made.</p>{_facts(facts)}</section>"""
-
-
-def _facts(rows: Iterable[tuple[str, str]]) -> str:
-    items = "".join(
-        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
-        for name, value in rows
-    )
-    return f'<dl class="facts">{items}</dl>'
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are numbers."""
-    head = "".join(
-        f'<th scope="col"{" class=number" if i else ""}>{html.escape(name)}</th>'
-        for i, name in enumerate(columns)
-    )
-    body = "".join(
-        f'<tr><th scope="row">{html.escape(row[0])}</th>'
-        + "".join(f'<td class="number">{html.escape(cell)}</td>' for cell in row[1:])
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+<p class="muted">Where this report was made.</p>{facts(rows)}</section>"""
 
 
 def _examples(examples: Sequence[Any]) -> str:
