@@ -1,6 +1,7 @@
 """train(config, workdir): the composition root, the only file that sees everything."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cache
@@ -38,7 +39,7 @@ from nanojaxlm.state import TrainState, describe, init_state, num_parameters, st
 from nanojaxlm.step import make_eval_step
 from nanojaxlm.token_store import TokenStore
 from nanojaxlm.typed_config import dump_json, flatten, to_plain
-from nanojaxlm.writers import RunWriter, replace_text
+from nanojaxlm.writers import DEVICE, RunWriter, replace_text
 
 CONFIG = "config.json"
 
@@ -88,6 +89,7 @@ def train(
         preflight.speed(mesh, batches)
         if jax.process_index() == 0:
             replace_text(workdir / CONFIG, dump_json(config))
+            replace_text(workdir / DEVICE, json.dumps(device_figures()) + "\n")
         bytes_per_token = tokenizer.bytes_per_token()
         eval_step = make_eval_step(model, config.loss, bytes_per_token, abstract.params, mesh)
         sample = sampler(config.evaluation, model, tokenizer)
@@ -278,6 +280,15 @@ def restore_latest(
         )
     batches.set_state(saved.input)
     return checkpoints.restore(abstract, step)
+
+
+def device_figures() -> dict[str, Any]:
+    """What the planner needs to know of where a run's speed was measured."""
+    return {
+        "device_kind": jax.devices()[0].device_kind,
+        "num_devices": jax.device_count(),
+        "jax": jax.__version__,
+    }
 
 
 def introduce(

@@ -124,7 +124,7 @@ def parse_flags(
     Raises:
         UserError: any mistake on the command line; a misspelt override with the nearest names.
     """
-    file = _config_file(argv)
+    file = config_file(argv)
     override = next((a for a in argv if a.lstrip("-").startswith("config.")), None)
     if file is None and override is not None:
         raise UserError(
@@ -161,7 +161,8 @@ def parse_command_line(argv: Sequence[str], flag_values: flags.FlagValues = flag
         raise UserError(f"unexpected argument {rest[1]!r}; every option starts with --, see --help")
 
 
-def _config_file(argv: Sequence[str]) -> str | None:
+def config_file(argv: Sequence[str]) -> str | None:
+    """What --config names on a command line; None where it is absent."""
     for i, argument in enumerate(argv):
         name, _, value = argument.partition("=")
         if name in ("--config", "-config"):

@@ -1,4 +1,4 @@
-"""Where a run tells how it goes: metrics.jsonl, samples.jsonl, TensorBoard, a progress bar."""
+"""Where a run tells how it goes: metrics.jsonl, samples.jsonl, device.json, TensorBoard, a bar."""
 
 import json
 import math
@@ -17,6 +17,7 @@ from tensorboardX.proto.event_pb2 import (  # made by protobuf as it is imported
 )
 
 METRICS = "metrics.jsonl"
+DEVICE = "device.json"  # what the newest start of a run ran on
 SAMPLES = "samples.jsonl"
 
 

@@ -111,36 +111,45 @@ def meshes(config: Config, inventory: Inventory, machine: Machine) -> Iterator[M
     Slices are replicas. A row is split where it is long, experts where there are some; with tensor
     parallelism the residual is split too.
     """
-    num_devices = len(machine.devices) // machine.num_slices
-    model, lengths = config.model, config.data.lengths
-    stacks = [stack for stack in (model.encoder, model.decoder) if stack is not None]
-    feed_forwards = {stack.layer(stack.num_layers - 1).feed_forward for stack in stacks}
-    mixtures = [f.num_experts for f in feed_forwards if isinstance(f, MixtureConfig)]
-    repeated = [partition(stack).repeats for stack in stacks]
-    longest = max(lengths.encoder or 0, lengths.decoder or 0)
-    for stage, data, fsdp, expert, context, tensor in _products(num_devices, 6):
-        if stage > MAX_STAGES or tensor > MAX_TENSOR:
-            continue
-        if stage > 1 and any(repeats == 0 or repeats % stage for repeats in repeated):
-            continue
-        if expert > 1 and (not mixtures or any(number % expert for number in mixtures)):
-            continue
-        if context > 1 and longest < LONG:
-            continue
+    for stage, data, fsdp, expert, context, tensor in _products(
+        len(machine.devices) // machine.num_slices, 6
+    ):
         mesh = MeshConfig(
             replica=machine.num_slices, stage=stage, data=data, fsdp=fsdp, expert=expert,
             context=context, tensor=tensor, sequence=tensor > 1,
         )  # fmt: skip
-        layout = machine.layout(mesh)
-        between = layout.split("residual_length")
-        if any(length % between for length in (lengths.encoder, lengths.decoder) if length):
-            continue
-        if all(
-            size % layout.split(name) == 0
-            for leaf in inventory.params
-            for size, name in zip(leaf.shape, leaf.names, strict=True)
-        ):
+        if suits(config, mesh) and splits(config, inventory, machine.layout(mesh)):
             yield mesh
+
+
+def suits(config: Config, mesh: MeshConfig) -> bool:
+    """Whether the model and its rows are of the kind that the mesh's axes are for."""
+    model, lengths = config.model, config.data.lengths
+    stacks = [stack for stack in (model.encoder, model.decoder) if stack is not None]
+    if mesh.stage > MAX_STAGES or mesh.tensor > MAX_TENSOR:
+        return False
+    if mesh.stage > 1:
+        repeated = [partition(stack).repeats for stack in stacks]
+        if any(repeats == 0 or repeats % mesh.stage for repeats in repeated):
+            return False
+    if mesh.expert > 1:
+        last = [stack.layer(stack.num_layers - 1).feed_forward for stack in stacks]
+        mixtures = [f.num_experts for f in last if isinstance(f, MixtureConfig)]
+        if not mixtures or any(number % mesh.expert for number in mixtures):
+            return False
+    return mesh.context == 1 or max(lengths.encoder or 0, lengths.decoder or 0) >= LONG
+
+
+def splits(config: Config, inventory: Inventory, layout: Layout) -> bool:
+    """Whether every parameter and the rows' length divide evenly; the batch is not looked at."""
+    between, lengths = layout.split("residual_length"), config.data.lengths
+    if any(length % between for length in (lengths.encoder, lengths.decoder) if length):
+        return False
+    return all(
+        size % layout.split(name) == 0
+        for leaf in inventory.params
+        for size, name in zip(leaf.shape, leaf.names, strict=True)
+    )
 
 
 def divides(config: Config, layout: Layout) -> bool:

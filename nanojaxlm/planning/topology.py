@@ -61,6 +61,19 @@ class Topology:
             raise UserError(f"--topology={name} is no topology; give one {_HOW}")
         return topology
 
+    @classmethod
+    def of(cls, chip: str, num_devices: int) -> "Topology":
+        """A power of two of chips as the squarest slice; of v5e and v6e, more than 256 as slices of
+        16 x 16."""
+        dimensions = CHIPS[chip].torus if chip in CHIPS else 1
+        slices = max(1, num_devices // CHIPS[chip].ring ** 2) if dimensions == 2 else 1
+        extents = [1] * dimensions
+        while math.prod(extents) * slices < num_devices:
+            least = min(range(dimensions), key=lambda i: extents[i])
+            extents[least] *= 2
+        order = sorted(extents) if dimensions < 3 or math.prod(extents) > 4 else extents
+        return cls(chip, tuple(order), slices)
+
     def __str__(self) -> str:
         slices = f"{self.num_slices}x" if self.num_slices > 1 else ""
         return f"{slices}{self.chip}:{'x'.join(map(str, self.extents))}"

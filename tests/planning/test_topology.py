@@ -69,3 +69,17 @@ def test_a_slice_has_one_device_a_chip_of_the_kind_in_the_table(name: str):
 def test_a_slice_that_cannot_be_is_refused():
     with pytest.raises(UserError, match="no such slice"):
         devices_of("v5e:3x3")
+
+
+@pytest.mark.parametrize(
+    ("chip", "number", "name"),
+    [
+        ("v5e", 1, "v5e:1x1"), ("v5e", 8, "v5e:2x4"), ("v6e", 256, "v6e:16x16"),
+        ("v6e", 1024, "4xv6e:16x16"), ("v5p", 4, "v5p:2x2x1"), ("v5p", 64, "v5p:4x4x4"),
+        ("v4", 32, "v4:2x4x4"), ("cpu", 8, "cpu:8"),
+    ],
+)  # fmt: skip
+def test_a_number_of_chips_is_the_squarest_slice(chip, number, name):
+    topology = Topology.of(chip, number)
+    assert str(topology) == name and topology.num_devices == number
+    assert Topology.parse(name) == topology
