@@ -14,7 +14,7 @@ from nanojaxlm.errors import UserError
 from nanojaxlm.typed_config import dump_json, flatten, from_config_dict, to_config_dict
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-NO_EXPERIMENTS = ("__init__", "saved", "compare_families")
+NO_EXPERIMENTS = ("__init__", "saved", "compare_families", "scaling_law")
 EXPERIMENTS = sorted(p for p in CONFIGS.glob("*.py") if p.stem not in NO_EXPERIMENTS)
 
 

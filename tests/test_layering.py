@@ -27,13 +27,14 @@ ROOMS = (
     ("config",),
     ("loading", "progress", "assembly", "preflight"),
     ("planning",),
+    ("economics",),
     ("train", "interop"),
-    ("main", "evaluate", "generate", "report", "tokenize", "benchmark"),
+    ("main", "evaluate", "generate", "report", "tokenize", "benchmark", "plan"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 ABOVE_THE_CONFIG = {
-    "loading", "assembly", "preflight", "planning", "train", "interop", "main",
-    "evaluate", "generate", "report", "tokenize",
+    "loading", "assembly", "preflight", "planning", "economics", "train", "interop", "main",
+    "evaluate", "generate", "report", "tokenize", "plan",
 }  # fmt: skip
 FOR_THE_PIPELINE = {"errors", "typed_config", "token_store"}
 

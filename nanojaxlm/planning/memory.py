@@ -3,23 +3,38 @@
 Letters as in batch.py; sizes are a device's: n = rows * tokens of a (micro-)batch on it, a = bytes
 of an activation. The state is counted array by array (inventory.py). Of the rest:
 
-    gradients   float32, as the parameters lie; twice with accumulation: one is added to
-    copies      the scanned layers' kernels in the activations' dtype, which XLA makes before the
-                loop rather than within it: a bytes a parameter
-    kept        what the forward pass leaves for the backward pass; a token and layer: as
-                model/remat.py says. In a pipeline of S stages and M micro-batches a device keeps
-                L / S layers of M + S - 1 micro-batches, and what enters and leaves each
-    layer       the working set of one layer's backward pass, where what was not kept is made again
-                and gradients lie beside it: 2(N + K)H + 6D, and the larger of the feed-forward's 5F
-                and of attention's: with a TPU's kernel 256 + 4H a head, else as much again and
-                logits, 2 of float32 and one as activations, of all keys or of a block of them
-    gathered    one layer's kernels whole over what splits "embed", twice: the next layer's come
-                while this one's are used; and this layer's gradient before it is scattered
+    summed      with accumulation: the micro-batches' gradients, float32, as the parameters lie
+    gradients   of this (micro-)batch, float32, as the parameters lie. A TPU's compiler makes the
+                look-up's last of all, when much has gone, and scatters the head's only after the
+                layers' backward pass, the sum's after all micro-batches: these are whole over what
+                splits "embed"
+    copies      kernels in the activations' dtype, which XLA makes before a loop rather than within
+                it: a bytes a parameter; of the scanned layers, with accumulation of all
+    kept        what the forward pass leaves for the backward pass, a token and layer: as
+                model/remat.py says, less what is only added to the residual (a dense "down"). In a
+                pipeline of S stages and M micro-batches a device keeps L / S layers of M + S - 1
+                micro-batches, and what enters and leaves each
+    layer       the working set of one layer's backward pass, where what was not kept is made again:
+                the larger of two moments. The feed-forward's: up, gate, their gradients and what is
+                between, 5F (a TPU's compiler fuses some: 4F, and 3F where no kernel is gathered),
+                beside q, k, v and what attention gave, 2(N + K)H, and 6D of residuals, norms and
+                gradients. Attention's, by a TPU's kernel: q, out, its gradient and q's in 4 parts,
+                7NH, k, v and theirs, 4KH, and D; otherwise 2(2(N + K)H + 5D), and logits, 2 of
+                float32 and one as activations, of all keys or of a block of them. For the kernel
+                also each token's segment, cosines and sines, of 4 bytes, 128 of each
+    gathered    one layer's kernels whole over what splits "embed". A TPU's compiler gathers, and
+                scatters gradients, piece by piece, and of experts' three kernels turns one over;
+                elsewhere there are the next layer's too, and this layer's gradient
     head        the kernel of the logits whole over "embed" and its gradient, float32, and a chunk's
-                logits, their gradient (float32 both) and the latter in the activations' dtype
+                logits, float32, and their gradient in the activations' dtype
+    gaps        between buffers that come and go: 2% of all but state and batch
+
+A TPU's registers have 128 lanes, so to its attention kernel a head of 64 is one of 128.
 
 The peak is the largest of three moments: the loss (kept, head), the backward pass of the first
-layer it comes to (kept, layer, gathered, gradients) and the update (gradients).
+layer it comes to (kept, layer, gathered, gradients) and the update (gradients). Compiled for TPU,
+programs of the same parts differ by some percent: one that has room is ordered for speed, one that
+has none is squeezed (BENCHMARKS.md has formula and compiler side by side).
 """
 
 from typing import NamedTuple
@@ -43,6 +58,7 @@ from nanojaxlm.model.pipeline import MICROBATCHES_A_STAGE
 from nanojaxlm.model.stack import SCANNED
 from nanojaxlm.planning.inventory import LANES, Inventory, Layout, Leaf, array_bytes
 
+GAPS = 0.02  # of the temporaries; in compiled programs 0 to 8%
 GATHERED_AXES = ("fsdp", "expert", "context")  # that parameters are gathered over before use
 
 
@@ -52,6 +68,7 @@ class Memory(NamedTuple):
     parameters: float
     optimizer: float
     batch: float
+    summed: float
     gradients: float
     copies: float
     kept: float
@@ -61,11 +78,19 @@ class Memory(NamedTuple):
     fetched: float = 0.0  # optimizer state that comes from the host for the update
 
     @property
+    def parts(self) -> dict[str, float]:
+        """What there is at the moment that needs most, by name; their sum is the peak."""
+        loss = ("summed", "copies", "kept", "head")
+        backward = ("summed", "gradients", "copies", "kept", "layer", "gathered")
+        update = {"gradients": self.summed or self.parameters, "fetched": self.fetched}
+        moments = ({name: getattr(self, name) for name in names} for names in (loss, backward))
+        temporary = max(*moments, update, key=lambda parts: sum(parts.values()))
+        state = {name: getattr(self, name) for name in ("parameters", "optimizer", "batch")}
+        return state | temporary | {"gaps": GAPS * sum(temporary.values())}
+
+    @property
     def peak(self) -> float:
-        state = self.parameters + self.optimizer + self.batch
-        loss = self.kept + self.copies + self.head
-        backward = self.kept + self.copies + self.gradients + self.layer + self.gathered
-        return state + max(loss, backward, self.gradients + self.fetched)
+        return sum(self.parts.values())
 
 
 class Tokens(NamedTuple):
@@ -109,10 +134,14 @@ def estimate(config: Config, layout: Layout, inventory: Inventory) -> Memory:
         layer = max(layer, of.working(tokens, memory))
         own = [leaf for leaf in inventory.params if leaf.path[0] == name]
         gathered = max(gathered, _gathered(own, itemsize, layout))
-    scanned = [leaf for leaf in inventory.params if SCANNED in leaf.path and leaf.is_kernel]
-    copies = sum(array_bytes(leaf.shard(layout), itemsize, layout.tiled) for leaf in scanned) * (
-        itemsize < 4
-    )
+    accumulates = config.training.accumulation > 1
+    copied = [
+        leaf
+        for leaf in inventory.params
+        if leaf.is_kernel and (accumulates or SCANNED in leaf.path) and itemsize < leaf.itemsize
+    ]
+    copies = sum(array_bytes(leaf.shard(layout), itemsize, layout.tiled) for leaf in copied)
+    gradients, summed = _gradients(config, layout, inventory)
     offloaded = config.training.offload_optimizer
     num_tokens = (lengths.encoder or 0) + (lengths.decoder or 0)
     arrays = 3 * num_tokens + 2 * (lengths.decoder or lengths.encoder or 0)
@@ -121,7 +150,8 @@ def estimate(config: Config, layout: Layout, inventory: Inventory) -> Memory:
         parameters=parameters,
         optimizer=0.0 if offloaded else optimizer,
         batch=batch,
-        gradients=parameters * (2 if config.training.accumulation > 1 else 1),
+        summed=summed if accumulates else 0.0,
+        gradients=gradients,
         copies=copies,
         kept=kept,
         layer=layer,
@@ -161,9 +191,12 @@ class Stack(NamedTuple):
         d, a = self.d_model, layer.attention
         residual = tokens.rows * tokens.between * d
         heads, kv_heads = self._heads(a)
-        attended, projected = heads * a.head_dim, (heads + 2 * kv_heads) * a.head_dim
+        width = self._head_width(a, tokens)
+        attended, projected = heads * width, (heads + 2 * kv_heads) * width
         hidden, out = self._products(layer.feed_forward, tokens)
         policy = self.config.remat
+        if policy == "dots" and not self._reads_out(layer):
+            out = 0.0
         numbers = {
             "none": 4 * residual + tokens.number * (attended + 2 * projected) + 2 * hidden + out,
             "dots": 2 * residual + tokens.number * (attended + projected) + hidden + out,
@@ -190,22 +223,38 @@ class Stack(NamedTuple):
         c = self.config
         return max(self._working(c.layer(i), some, memory_length) for i in range(c.num_layers))
 
+    def _reads_out(self, layer: LayerConfig) -> bool:
+        """Whether the backward pass needs what the feed-forward gives: where it is normed, or
+        experts' are weighted, not where it is only added."""
+        return self.config.post_norm or isinstance(layer.feed_forward, MixtureConfig)
+
     def _working(self, layer: LayerConfig, tokens: Tokens, memory_length: int | None) -> float:
         d, a = self.d_model, layer.attention
         heads, kv_heads = self._heads(a)
+        width = self._head_width(a, tokens)
         hidden, out = self._products(layer.feed_forward, tokens)
+        products = 2.5  # of up and gate
+        if self.layout.tiled:
+            products = 2.0 if _gathering(self.layout) else 1.5
         attentions = 1 if memory_length is None else 2
-        held = attentions * 2 * (heads + kv_heads) * a.head_dim + 6 * d
-        feeding = 2.5 * hidden + out + tokens.number * held
+        held = attentions * 2 * (heads + kv_heads) * width + 5 * d
+        feeding = products * hidden + out + tokens.number * held
         attending = 2 * tokens.number * held
-        if self._has_kernel(tokens):  # each query's normaliser 128 times, and 4 parts of dq
-            attending = tokens.number * (held + heads * (2 * LANES + 4 * a.head_dim))
+        if self._has_kernel(tokens):
+            attending = tokens.number * ((7 * heads + 4 * kv_heads) * width + d)
         if tokens.keys > tokens.queries:  # whole keys and values, and their gradients
-            attending += 4 * tokens.rows * tokens.keys * kv_heads * a.head_dim
+            attending += 4 * tokens.rows * tokens.keys * kv_heads * width
         logits = self._logits(a, tokens)
-        return max(
+        most = max(
             feeding * self.itemsize, attending * self.itemsize + logits * (8 + self.itemsize)
         )
+        if self._has_kernel(tokens):  # segments, cosines, sines
+            most += 4 * LANES * tokens.number * (1 if a.rope is None else 3)
+        return most
+
+    def _head_width(self, a: AttentionConfig, tokens: Tokens) -> int:
+        """Of a head of q, k, v and out, in memory."""
+        return -(-a.head_dim // LANES) * LANES if self._has_kernel(tokens) else a.head_dim
 
     def _heads(self, a: AttentionConfig) -> tuple[float, float]:
         """Query and key heads on a device."""
@@ -259,10 +308,30 @@ def num_microbatches(rows: float, stages: int) -> int:
     return next(m for m in range(most, 0, -1) if int(max(1, rows)) % m == 0)
 
 
+def _gathering(layout: Layout) -> tuple[str, ...]:
+    """The mesh axes over which kernels are gathered."""
+    return tuple(axis for axis in GATHERED_AXES if layout.sizes[axis] > 1)
+
+
+def _gradients(config: Config, layout: Layout, inventory: Inventory) -> tuple[float, float]:
+    """Bytes of those that a (micro-)batch's backward pass holds, and of the micro-batches' sum."""
+    everything = sum(leaf.bytes(layout) for leaf in inventory.params)
+    if not layout.tiled:
+        return everything, everything
+    tied = config.model.tie_embeddings
+    tables = [leaf for leaf in inventory.params if leaf.path[0] in ("embed", "encoder_embed")]
+    heads = tables if tied else [leaf for leaf in inventory.params if leaf.path[0] == "head"]
+    split = sum(leaf.bytes(layout) for leaf in heads)
+    layers = everything - sum(leaf.bytes(layout) for leaf in {*tables, *heads})
+    whole = sum(array_bytes(leaf.shard(layout, GATHERED_AXES), leaf.itemsize) for leaf in heads)
+    # a tied one is summed with the look-up's; where tensor parallelism splits it, it is scattered
+    late = not tied and layout.split("vocab") == 1
+    return layers + whole, everything - split + (whole if late else split)
+
+
 def _gathered(leaves: list[Leaf], itemsize: int, layout: Layout) -> float:
-    """Bytes of one layer's kernels, whole, two layers of them, and of its gradient."""
-    whole = tuple(axis for axis in GATHERED_AXES if layout.sizes[axis] > 1)
-    if not whole:
+    """Bytes of one layer's kernels, whole, as often as they are there."""
+    if not (whole := _gathering(layout)):
         return 0.0
     total = 0.0
     for leaf in leaves:
@@ -271,8 +340,11 @@ def _gathered(leaves: list[Leaf], itemsize: int, layout: Layout) -> float:
         # experts stay with their owners
         axes = [axis for axis in whole if axis != "expert" or "expert" not in leaf.names]
         shape = leaf.shard(layout, whole=axes)
-        total += array_bytes(shape, itemsize, layout.tiled) / shape[0]
-    return 3.0 * total
+        times = 3.0
+        if layout.tiled:
+            times = 4 / 3 if "expert" in leaf.names else 1.0
+        total += times * array_bytes(shape, itemsize, layout.tiled) / shape[0]
+    return total
 
 
 def _head(config: Config, layout: Layout, rows: float, itemsize: int) -> float:
@@ -286,4 +358,4 @@ def _head(config: Config, layout: Layout, rows: float, itemsize: int) -> float:
     if loss.chunk_length is not None:
         chunk = loss.chunk_length / layout.split("length")
     logits = rows * min(chunk, length) * vocab
-    return vocab * c.d_model * (4.0 + itemsize % 4) + logits * (2 * 4 + itemsize % 4)
+    return vocab * c.d_model * (4.0 + itemsize % 4) + logits * (4 + itemsize)

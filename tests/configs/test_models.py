@@ -15,7 +15,7 @@ from nanojaxlm.state import num_parameters, parameter_boxes
 from nanojaxlm.typed_config import dump_json, flatten, from_config_dict
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "models"
-NO_FAMILIES = ("__init__", "recipe", "scaled")
+NO_FAMILIES = ("__init__", "recipe", "scaled", "typical")
 FAMILIES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in NO_FAMILIES)
 
 # Of the checkpoints that the docstrings name, as `transformers` counts them (a tied table once).

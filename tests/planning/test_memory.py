@@ -45,10 +45,54 @@ def test_fsdp_splits_the_state_and_data_copies_it():
     assert split.kept == copied.kept
 
 
-def test_accumulation_halves_what_is_kept_and_doubles_gradients():
+def test_accumulation_halves_what_is_kept_and_adds_a_sum_of_gradients():
     once, twice = of(example(FSDP)), of(example(FSDP, accumulation=2))
     assert twice.kept == pytest.approx(once.kept / 2)
-    assert twice.gradients == 2 * once.gradients
+    assert twice.gradients == once.gradients
+    assert once.summed == 0 and twice.summed == twice.parameters
+
+
+def test_parts_are_those_of_the_fullest_moment():
+    memory = of(example(FSDP))
+    assert sum(memory.parts.values()) == memory.peak
+    assert {"kept", "layer", "gathered", "gradients"} < memory.parts.keys()
+    at_loss = memory._replace(head=10 * memory.layer)
+    assert "head" in at_loss.parts and "layer" not in at_loss.parts
+    update = memory._replace(fetched=1e12)
+    assert "fetched" in update.parts and "kept" not in update.parts
+    assert min(at_loss.peak, update.peak) > memory.peak
+
+
+def test_a_tpu_holds_narrow_heads_as_wide_ones():
+    """A head of 64 fills half of the lanes; one of 128 all of them."""
+
+    def kept(head_dim: int, tiled: bool) -> float:
+        config = with_remat(example(FSDP), "attention")
+        decoder = config.model.decoder
+        assert decoder is not None
+        attention = dataclasses.replace(decoder.attention, head_dim=head_dim)
+        decoder = dataclasses.replace(decoder, attention=attention)
+        model = dataclasses.replace(config.model, decoder=decoder)
+        config = dataclasses.replace(config, model=model)
+        return estimate(config, Layout.of(FSDP, 8, tiled=tiled), Inventory.of(config)).kept
+
+    assert kept(64, tiled=True) == kept(128, tiled=True)
+    assert kept(64, tiled=False) < kept(128, tiled=False) == kept(128, tiled=True)
+
+
+def test_a_tpu_holds_the_heads_gradient_whole():
+    """But not that of a tied one summed over micro-batches, which is with the look-up's."""
+    halves = Layout.of(MeshConfig(data=4, fsdp=2), 8, tiled=True)  # of 256: registers are full
+    config = example(FSDP)
+    head = 4 * config.model.d_model * 4096
+    memory = estimate(config, halves, Inventory.of(config))
+    layers = memory.parameters - 2 * head / 2
+    assert memory.gradients == layers + head
+    tied = dataclasses.replace(config.model, tie_embeddings=True)
+    training = dataclasses.replace(config.training, accumulation=2)
+    config = dataclasses.replace(config, model=tied, training=training)
+    memory = estimate(config, halves, Inventory.of(config))
+    assert memory.summed == memory.parameters
 
 
 def test_tensor_parallelism_splits_layers_and_sequence_what_lies_between():
@@ -74,6 +118,23 @@ def test_shorter_moments_take_less():
         for kind in ("", ", bfloat16 moments", ", int8 moments")
     ]
     assert sizes == sorted(sizes, reverse=True) and sizes[2] < 0.4 * sizes[0]
+
+
+@pytest.mark.parametrize("tiled", [True, False])
+def test_more_devices_never_need_more_of_one(tiled: bool):
+    """From two on: one alone gathers nothing, which a TPU's compiler turns to account."""
+    config = example(FSDP, rows=64)
+    inventory = Inventory.of(config)
+    peaks = [
+        estimate(config, Layout.of(MeshConfig(data=1, fsdp=n), n, tiled), inventory).peak
+        for n in (2, 4, 8, 16, 32, 64)
+    ]
+    assert peaks == sorted(peaks, reverse=True)
+
+
+def test_shorter_rows_need_less():
+    peaks = [of(example(FSDP, length=length)).peak for length in (64, 128, 256, 512)]
+    assert peaks == sorted(peaks)
 
 
 def test_a_larger_batch_fits_until_it_does_not():
