@@ -278,8 +278,12 @@ def most_frequent(texts: Sequence[Sequence[int]], store: TokenStore) -> float:
     return float(counts.max() / counts.sum())
 
 
-def make_store(texts: Sequence[str], held_out: Sequence[str], path: Path) -> str:
+def make_store(
+    texts: Sequence[str], held_out: Sequence[str], path: Path, vocab_size: int | None = None
+) -> str:
     """Trains a tokenizer on the texts and writes a token store; one that is there is kept.
+
+    vocab_size: ids of the tokenizer; None = --vocab_size.
 
     Raises:
         UserError: a text cannot be read or is too short.
@@ -298,7 +302,9 @@ def make_store(texts: Sequence[str], held_out: Sequence[str], path: Path) -> str
             "train": [document[:cut] for document, cut in zip(documents, cuts, strict=True)],
             "validation": [document[cut:] for document, cut in zip(documents, cuts, strict=True)],
         }
-    tokenizer_config = TokenizerConfig(vocab_size=VOCAB_SIZE.value, sample_megabytes=8.0)
+    tokenizer_config = TokenizerConfig(
+        vocab_size=vocab_size or VOCAB_SIZE.value, sample_megabytes=8.0
+    )
     try:
         model = train_tokenizer(iter(splits["train"]), tokenizer_config)
     except UserError as error:  # it names the field of the curation's config

@@ -52,7 +52,7 @@ _NUMBERS = {
     "days": "That the final run may take.",
     "target_loss": "Nats a token on held-out text, by the scaling law.",
     "chips": "Accelerators; by default as many as are done in --days, or 60.",
-    "sequence_length": "Tokens of a row; by default the config's, or 4096.",
+    "sequence_length": "Tokens of a row; by default the config's, the measured run's, or usual.",
     "queries": "Expected a month.",
 }
 NUMBERS = {name: flags.DEFINE_string(name, None, text) for name, text in _NUMBERS.items()}
@@ -98,7 +98,7 @@ def main(argv: Sequence[str]) -> None:
         config = with_vocab(config, measured)
     overrides = [word for word in argv if word.startswith("--config.")]
     config_name = " ".join((config_file(argv) or "", *overrides))
-    asked = question(accelerator, config, config_name, assumptions)
+    asked = question(accelerator, config, config_name, assumptions, measured)
     found = answer(asked, assumptions, measured)
     if HTML.value:
         write(Path(HTML.value), page.render(found))
@@ -126,7 +126,11 @@ def with_vocab(config: Config, measured: Measured | None) -> Config:
 
 
 def question(
-    accelerator: str, config: Config | None, config_name: str, assumptions: Assumptions
+    accelerator: str,
+    config: Config | None,
+    config_name: str,
+    assumptions: Assumptions,
+    measured: Measured | None,
 ) -> Question:
     """Of the flags.
 
@@ -142,6 +146,8 @@ def question(
             if numbers[name] != int(numbers[name]):
                 raise UserError(f"--{name}={NUMBERS[name].value} must be a whole number")
             numbers[name] = int(numbers[name])
+    if measured is not None and config is None:
+        numbers.setdefault("sequence_length", measured.sequence_length)
     queries = numbers.pop("queries", 0.0)
     corpus = corpus_tokens(CORPUS.value, assumptions) if CORPUS.value else None
     return Question(

@@ -126,7 +126,7 @@ def answer(
         asked.config,
         asked.active_params,
         asked.tokens,
-        a["mfu.exact_over_6nd"] if asked.given else None,
+        a["mfu.exact_over_6nd"] if asked.given or question.sequence_length else None,
     )
     mfu = a.range(f"mfu.{generation}")
     hours = accelerator_hours(flops.counted, mfu, a[f"{name}.flops_per_second"])
@@ -219,7 +219,7 @@ def answer(
                 asked.active_params,
                 required.worth,
                 loss.central,
-                fit is not None,
+                fit,
             ),
             limit_words(
                 question,
@@ -274,10 +274,14 @@ def _placed(asked: Subject, chip: Chip, chips: int, smallest: Placement) -> Plac
         return smallest
     placed = place(asked.config, chip, chips)
     if not placed.fits:
+        power = 2 ** (chips.bit_length() - 1)
+        mend = f"they fit from {smallest.chips} on"
+        if power >= smallest.chips:
+            mend = f"arrays do not split evenly over so many: take {power} or {2 * power}"
         raise UserError(
             f"{amount(asked.params)} parameters do not fit on --chips={chips} {chip.name}: each "
             f"would need {placed.peak_bytes / 2**30:,.1f} GiB and has "
-            f"{placed.usable_bytes / 2**30:,.1f}; they fit from {smallest.chips} on"
+            f"{placed.usable_bytes / 2**30:,.1f}; {mend}"
         )
     return placed
 

@@ -29,7 +29,11 @@ _BOUNDS = ((-20, -20, -20, 0.01, 0.01), (60, 60, 5, 4, 4))  # of log A, log B, l
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A finished run. params: all of them, embeddings too; loss: nats a held-out token."""
+    """A finished run. params: all of them, embeddings too; loss: nats a held-out token.
+
+    Counted so, the law predicts a run left out of the ladders of configs.scaling_law better (0.41%
+    and 0.50% rms) than with embeddings left out (0.48%, 0.52%), and it is what users know.
+    """
 
     params: float
     tokens: float  # read, each once

@@ -30,6 +30,7 @@ class Measured:
     device: str
     num_devices: int
     vocab_size: int | None
+    sequence_length: int
     params: float
     active_params: float
     tokens: float
@@ -77,6 +78,7 @@ def read_run(folder: str) -> Measured:
         device=str(device.get("device_kind", "unknown")),
         num_devices=int(device.get("num_devices", 1)),
         vocab_size=config.model.vocab_size,
+        sequence_length=config.data.sequence_length,
         params=float(params),
         active_params=float(active),
         tokens=float(lines[-1]["step"] * config.data.batch_size * lengths.row),

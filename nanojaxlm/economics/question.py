@@ -29,7 +29,7 @@ class Question:
     target_loss: float | None = None  # nats a token, of held-out text
     accelerator: str = "h100"  # a key of accelerators.CHIPS, or cpu
     chips: int | None = None
-    sequence_length: int | None = None  # tokens of a row; None: the config's, or 4096
+    sequence_length: int | None = None  # tokens of a row; None: the config's, or usual
     queries_per_month: float = 0.0
     years: int = 3  # of use, that totals are of
     buy: bool = False  # count machines as bought, not rented

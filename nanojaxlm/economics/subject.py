@@ -13,7 +13,8 @@ from nanojaxlm.economics.scaling import Law, effective_tokens
 from nanojaxlm.economics.shape import count, typical_config
 from nanojaxlm.errors import UserError
 
-SEQUENCE_LENGTH = 4096  # where nothing says otherwise
+# Tokens of a row where nothing says so, from so many parameters on: as GPT-2, GPT-3 and Llama 2.
+LENGTHS = ((0.0, 512), (1e7, 1024), (1e8, 2048), (1e9, 4096))
 LEAST_PARAMS, MOST_PARAMS = 1e4, 1e14
 
 
@@ -69,7 +70,8 @@ def subject(question: Question, assumptions: Assumptions, law: Law, available: M
             f"--active_params={active:g} is no size to plan for ({LEAST_PARAMS:.0e} up)"
         )
     if config is None:
-        length = question.sequence_length or SEQUENCE_LENGTH
+        usual = next(length for least, length in reversed(LENGTHS) if params >= least)
+        length = question.sequence_length or usual
         config = typical_config(params, length, active if active < params else None)
     return Subject(
         config=config,

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from nanojaxlm.economics.alternatives import API, BUILD, TUNE, Alternative, Project
 from nanojaxlm.economics.break_even import BreakEven
 from nanojaxlm.economics.constants import FRACTION, Assumptions
+from nanojaxlm.economics.fitting import Fit
 from nanojaxlm.economics.means import Means
 from nanojaxlm.economics.needs import Needs
 from nanojaxlm.economics.numbers import amount, money
 from nanojaxlm.economics.question import Question
-from nanojaxlm.economics.scaling import Law
+from nanojaxlm.economics.scaling import TRAINING_FLOPS, Law
 from nanojaxlm.economics.sensitivity import Flip
 
 MOST_FLIPS = 5
@@ -135,13 +136,16 @@ def quality_words(
     params: float,
     tokens: float,
     loss: float,
-    law_is_measured: bool,
+    fitted: Fit | None,
 ) -> list[str]:
     """How a model of one's own compares with the open model that could be tuned."""
-    if law_is_measured:
+    if fitted is not None:
+        most = max(point.flops for point in fitted.points)
+        times = TRAINING_FLOPS * params * tokens / most
         return [
             f"the loss of {loss:.3f} nats a token is by a law fitted to your own runs; it cannot "
-            "be compared with an open model's, whose tokens are others"
+            "be compared with an open model's, whose tokens are others; the largest of those runs "
+            f"took {most:.2g} FLOPs, this one takes {times:.2g} times as much: mind the interval"
         ]
     if not _near(params, FITTED_PARAMS) or not _near(tokens, FITTED_TOKENS):
         return [

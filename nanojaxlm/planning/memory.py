@@ -7,13 +7,13 @@ of an activation. The state is counted array by array (inventory.py). Of the res
     gradients   of this (micro-)batch, float32, as the parameters lie. A TPU's compiler makes the
                 look-up's last of all, when much has gone, and scatters the head's only after the
                 layers' backward pass, the sum's after all micro-batches: these are whole over what
-                splits "embed"
+                splits "embed". In a pipeline the layers' twice: a tick's, and their sum
     copies      kernels in the activations' dtype, which XLA makes before a loop rather than within
                 it: a bytes a parameter; of the scanned layers, with accumulation of all
     kept        what the forward pass leaves for the backward pass, a token and layer: as
                 model/remat.py says, less what is only added to the residual (a dense "down"). In a
                 pipeline of S stages and M micro-batches a device keeps L / S layers of M + S - 1
-                micro-batches, and what enters and leaves each
+                micro-batches, and of the one that is its turn again, and what enters and leaves
     layer       the working set of one layer's backward pass, where what was not kept is made again:
                 the larger of two moments. The feed-forward's: up, gate, their gradients and what is
                 between, 5F (a TPU's compiler fuses some: 4F, and 3F where no kernel is gathered),
@@ -37,6 +37,7 @@ programs of the same parts differ by some percent: one that has room is ordered 
 has none is squeezed (BENCHMARKS.md has formula and compiler side by side).
 """
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -59,6 +60,7 @@ from nanojaxlm.model.stack import SCANNED
 from nanojaxlm.planning.inventory import LANES, Inventory, Layout, Leaf, array_bytes
 
 GAPS = 0.02  # of the temporaries; in compiled programs 0 to 8%
+MANY_PIECES = 8  # of a gathered kernel, from which on products often wait for them
 GATHERED_AXES = ("fsdp", "expert", "context")  # that parameters are gathered over before use
 
 
@@ -180,7 +182,7 @@ class Stack(NamedTuple):
         micro = num_microbatches(tokens.rows, stages)
         ticks = (micro + stages - 1) / micro
         residual = tokens.rows * tokens.between * self.d_model * self.itemsize
-        piped = sum(layers[looped]) / stages * ticks
+        piped = sum(layers[looped]) / stages * (ticks + 1 / micro)
         if c.remat == "stage":
             piped = sum(layers[looped]) / stages / micro + residual * ticks
         outside = sum(layers) - sum(layers[looped])
@@ -242,6 +244,8 @@ class Stack(NamedTuple):
         attending = 2 * tokens.number * held
         if self._has_kernel(tokens):
             attending = tokens.number * ((7 * heads + 4 * kv_heads) * width + d)
+            if math.prod(self.layout.sizes[axis] for axis in GATHERED_AXES) >= MANY_PIECES:
+                attending += 0.75 * hidden + 1.5 * tokens.number * d
         if tokens.keys > tokens.queries:  # whole keys and values, and their gradients
             attending += 4 * tokens.rows * tokens.keys * kv_heads * width
         logits = self._logits(a, tokens)
@@ -316,8 +320,11 @@ def _gathering(layout: Layout) -> tuple[str, ...]:
 def _gradients(config: Config, layout: Layout, inventory: Inventory) -> tuple[float, float]:
     """Bytes of those that a (micro-)batch's backward pass holds, and of the micro-batches' sum."""
     everything = sum(leaf.bytes(layout) for leaf in inventory.params)
+    piped = 0.0
+    if layout.sizes["stage"] > 1:
+        piped = sum(leaf.bytes(layout) for leaf in inventory.params if SCANNED in leaf.path)
     if not layout.tiled:
-        return everything, everything
+        return everything + piped, everything
     tied = config.model.tie_embeddings
     tables = [leaf for leaf in inventory.params if leaf.path[0] in ("embed", "encoder_embed")]
     heads = tables if tied else [leaf for leaf in inventory.params if leaf.path[0] == "head"]
@@ -326,7 +333,7 @@ def _gradients(config: Config, layout: Layout, inventory: Inventory) -> tuple[fl
     whole = sum(array_bytes(leaf.shard(layout, GATHERED_AXES), leaf.itemsize) for leaf in heads)
     # a tied one is summed with the look-up's; where tensor parallelism splits it, it is scattered
     late = not tied and layout.split("vocab") == 1
-    return layers + whole, everything - split + (whole if late else split)
+    return layers + piped + whole, everything - split + (whole if late else split)
 
 
 def _gathered(leaves: list[Leaf], itemsize: int, layout: Layout) -> float:

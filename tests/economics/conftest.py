@@ -67,6 +67,7 @@ def measured() -> Measured:
         device="NVIDIA H100 80GB HBM3",
         num_devices=8,
         vocab_size=32_000,
+        sequence_length=512,
         params=1e8,
         active_params=1e8,
         tokens=2e9,

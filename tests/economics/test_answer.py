@@ -96,7 +96,8 @@ def test_chips_are_chosen_so_that_the_days_are_kept():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"chips": 1}, "do not fit on --chips=1 a100-80gb"),
+        ({"chips": 1}, "do not fit on --chips=1 a100-80gb.*fit from 4 on"),
+        ({"params": 23.3e9, "chips": 638}, "split evenly over so many: take 512 or 1024"),
         ({"accelerator": "v5e", "buy": True}, "v5e is not for sale"),
         ({"accelerator": "z80"}, "--accelerator=z80 is not known; choose one of"),
         ({"days": 0.001}, "are not done in --days=0.001"),
@@ -143,3 +144,11 @@ def test_a_loss_far_from_what_the_law_was_fitted_to_is_not_compared():
     assert any("mean little" in words for words in toy.verdict.caveats)
     assert not any("open model of" in words for words in toy.verdict.caveats)
     assert any("open model of" in words for words in usual.verdict.caveats)
+
+
+def test_rows_of_a_given_length_are_counted_exactly():
+    short, long = of(sequence_length=4096), of(sequence_length=131_072)
+    assert long.accelerator_hours.central > 3 * short.accelerator_hours.central
+    ratio = ASSUMPTIONS["mfu.exact_over_6nd"]
+    for found in (short, long):
+        assert found.flops.counted == pytest.approx(found.flops.exact / ratio)

@@ -56,7 +56,7 @@ def test_the_sentence_says_law_prediction_and_error(fitted, tested):
 
 
 def test_the_table_has_a_row_a_run(tested):
-    console = Console(file=io.StringIO(), width=200)
-    console.print(table(tested))
-    printed = console.file.getvalue()
+    stream = io.StringIO()
+    Console(file=stream, width=200).print(table(tested))
+    printed = stream.getvalue()
     assert printed.count("1,600,000") == 3 and "larger run: 400,000" in printed

@@ -143,14 +143,10 @@ def test_the_largest_models_have_a_place():
 
 @pytest.mark.slow
 @needs_libtpu
-@pytest.mark.parametrize(
-    ("params", "topology"), [(1e8, "v5e:1x1"), (1e8, "v5p:2x2x1"), (1e8, "v6e:1x1")]
-)
-def test_the_compiler_says_the_same_within_a_tenth(params: float, topology: str):
-    slice_ = Topology.parse(topology)
-    assert slice_.figures is not None
-    found = smallest_mesh(typical_config(params), slice_.figures)
-    assert found.chips == slice_.num_devices
-    step = compile_step(found.config, slice_, xla_options(slice_.chip))
+@pytest.mark.parametrize(("chip", "params"), [("v5e", 1e7), ("v5p", 1e7), ("v5e", 1e8)])
+def test_the_compiler_says_the_same_within_a_tenth(chip: str, params: float):
+    """Of more and larger models planning/BENCHMARKS.md has both figures."""
+    found = smallest_mesh(typical_config(params), CHIPS[chip])
+    step = compile_step(found.config, Topology.of(chip, found.chips), xla_options(chip))
     assert step.memory is not None, step.shortage
     assert found.peak_bytes == pytest.approx(step.memory.peak, rel=0.1)
