@@ -87,7 +87,9 @@ def main(argv: Sequence[str]) -> None:
     config = parse_flags(argv, Config)
     jax.config.update("jax_platforms", "cpu")  # an accelerator that is here is left alone
     measured = read_run(MEASURED.value) if MEASURED.value else None
-    accelerator = ACCELERATOR.value or (chip_measured(measured) if measured else "h100")
+    accelerator = chip_measured(measured) if measured else "h100"
+    if ACCELERATOR.value is not None:
+        accelerator = ACCELERATOR.value.lower()
     chip_named(accelerator)
     assumptions = given(accelerator, measured)
     console = Console()

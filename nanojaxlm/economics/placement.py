@@ -99,7 +99,7 @@ def _place(config: Config, inventory: Inventory, chip: Chip, chips: int) -> Plac
     rows, splits_batch = config.data.batch_size, [layout.split("batch") for _, layout in layouts]
     if all(rows % split for split in splits_batch):
         least = min(splits_batch)
-        config = _with_accumulation(with_batch(config, -(-rows // least) * least), 1)
+        config = with_batch(_with_accumulation(config, 1), -(-rows // least) * least)
     best: Placement | None = None
     for mesh, layout in layouts:
         for asked in _ways(dataclasses.replace(config, mesh=mesh), layout):
@@ -116,10 +116,10 @@ def _place(config: Config, inventory: Inventory, chip: Chip, chips: int) -> Plac
 
 
 def _ways(config: Config, layout: Layout) -> Iterator[Config]:
-    """The config with its own and with ever smaller micro-batches; then with full remat."""
+    """The config with ever smaller micro-batches; then with full remat too."""
     rows, split = config.data.batch_size, layout.split("batch")
     for remat in dict.fromkeys((config.model.last.remat, "full")):
-        for number in range(config.training.accumulation, rows // split + 1):
+        for number in range(1, rows // split + 1):
             if rows // number % split == 0 and not any(n % number for n in config.data.sizes.each):
                 yield with_remat(_with_accumulation(config, number), remat)
 
@@ -141,14 +141,14 @@ def _layouts(
 
     found = [
         (mesh, layout)
-        for mesh in _meshes(config, chip, chips)
+        for mesh in _meshes(chip, chips)
         if suits(config, mesh)
         and splits(config, inventory, layout := Layout.of(mesh, chips, chip.torus > 0))
     ]
     return sorted(found, key=complexity)
 
 
-def _meshes(config: Config, chip: Chip, chips: int) -> Iterator[MeshConfig]:
+def _meshes(chip: Chip, chips: int) -> Iterator[MeshConfig]:
     """Of a slice's chips; slices are copies or, where those are too large, stages. Tensor
     parallelism stays within what a switch joins, a host of GPUs."""
     slices = next(n for n in _divisors(chips) if chips // n <= _slice_chips(chip))
@@ -160,12 +160,10 @@ def _meshes(config: Config, chip: Chip, chips: int) -> Iterator[MeshConfig]:
             for context in _divisors(chips // slices // tensor // expert):
                 rest = chips // slices // tensor // expert // context
                 for data in _divisors(rest):
-                    mesh = MeshConfig(
+                    yield MeshConfig(
                         replica=slices // stage, stage=stage, data=data, fsdp=rest // data,
                         expert=expert, context=context, tensor=tensor, sequence=tensor > 1,
                     )  # fmt: skip
-                    if suits(config, mesh):
-                        yield mesh
 
 
 def _slice_chips(chip: Chip) -> int:

@@ -21,7 +21,9 @@ of an activation. The state is counted array by array (inventory.py). Of the res
                 gradients. Attention's, by a TPU's kernel: q, out, its gradient and q's in 4 parts,
                 7NH, k, v and theirs, 4KH, and D; otherwise 2(2(N + K)H + 5D), and logits, 2 of
                 float32 and one as activations, of all keys or of a block of them. For the kernel
-                also each token's segment, cosines and sines, of 4 bytes, 128 of each
+                also each token's segment, cosines and sines, of 4 bytes, 128 of each; and where
+                kernels are gathered in many pieces, half of the 3F and 3D that wait there in some
+                programs for the feed-forward's gradients
     gathered    one layer's kernels whole over what splits "embed". A TPU's compiler gathers, and
                 scatters gradients, piece by piece, and of experts' three kernels turns one over;
                 elsewhere there are the next layer's too, and this layer's gradient
@@ -60,7 +62,7 @@ from nanojaxlm.model.stack import SCANNED
 from nanojaxlm.planning.inventory import LANES, Inventory, Layout, Leaf, array_bytes
 
 GAPS = 0.02  # of the temporaries; in compiled programs 0 to 8%
-MANY_PIECES = 8  # of a gathered kernel, from which on products often wait for them
+MANY_PIECES = 8  # of a gathered kernel; of fewer, products do not wait
 GATHERED_AXES = ("fsdp", "expert", "context")  # that parameters are gathered over before use
 
 

@@ -124,6 +124,12 @@ def test_an_odd_number_of_chips_or_rows_has_a_mesh_too(billion: Config):
         place(billion, CHIPS["h100"], 0)
 
 
+def test_a_config_that_accumulates_is_placed_anew(billion: Config):
+    training = dataclasses.replace(billion.training, accumulation=256)
+    config = dataclasses.replace(billion, training=training)
+    assert place(config, CHIPS["v5e"], 7) == place(billion, CHIPS["v5e"], 7)
+
+
 def test_more_chips_than_rows_share_rows_or_get_more(billion: Config):
     shared = place(billion, CHIPS["v5p"], 1024)
     assert shared.config.data == billion.data and shared.mesh.tensor >= 4
