@@ -41,7 +41,7 @@ from nanojaxlm.economics.question import Question
 from nanojaxlm.economics.table import ASSUMPTIONS, GENERATION
 from nanojaxlm.errors import UserError, run
 from nanojaxlm.typed_config import config_file, parse_flags
-from nanojaxlm.writers import replace_text
+from nanojaxlm.writers import write_named
 
 config_flags.DEFINE_config_file("config", None, "A model's config, instead of --params.")
 _NUMBERS = {
@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> None:
     asked = question(accelerator, config, config_name, assumptions, measured)
     found = answer(asked, assumptions, measured)
     if HTML.value:
-        write(Path(HTML.value), page.render(found))
+        write_named("--html", Path(HTML.value), page.render(found))
     if JSON.value:
         print(json.dumps(found.plain(), indent=2, allow_nan=False))
         return
@@ -210,16 +210,6 @@ def chip_measured(measured: Measured) -> str:
     """The table's name of the chip that a run was measured on; cpu where it does not say."""
     chip = chip_of(measured.device)
     return CPU.name if chip is None else chip.name
-
-
-def write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, text)
-    except OSError as error:
-        raise UserError(
-            f"--html={path} cannot be written ({error.strerror}); name another file"
-        ) from None
 
 
 if __name__ == "__main__":

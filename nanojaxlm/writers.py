@@ -16,6 +16,8 @@ from tensorboardX.proto.event_pb2 import (  # made by protobuf as it is imported
     SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
 )
 
+from nanojaxlm.errors import UserError
+
 METRICS = "metrics.jsonl"
 DEVICE = "device.json"  # what the newest start of a run ran on
 SAMPLES = "samples.jsonl"
@@ -116,6 +118,21 @@ def replace_text(path: Path, text: str) -> None:
     part = path.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
+
+
+def write_named(flag: str, path: Path, text: str) -> None:
+    """Writes the file that a flag names, its folder too.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, text)
+    except OSError as error:
+        raise UserError(
+            f"{flag}={path} cannot be written ({error.strerror}); name another file"
+        ) from None
 
 
 def _screen(figures: dict[str, Any]) -> str:

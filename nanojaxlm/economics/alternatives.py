@@ -1,6 +1,5 @@
 """What it costs to build a model, to fine-tune an open one, and to use an API, over years."""
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -221,7 +220,3 @@ def cheapest(project: Project, assumptions: Values) -> str | None:
 
 def at_volume(assumptions: Assumptions, queries_per_month: float) -> Assumptions:
     return assumptions.at(QUERIES, queries_per_month)
-
-
-def over(project: Project, years: int) -> Project:
-    return dataclasses.replace(project, years=years)

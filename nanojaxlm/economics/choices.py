@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from nanojaxlm.economics.ranges import Range
 from nanojaxlm.economics.scaling import Law, effective_tokens
 
 RATIOS = (20.0, 100.0, 500.0)  # tokens a parameter
@@ -76,9 +75,3 @@ def loss_curve(law: Law, flops: float, unique_tokens: float | None) -> LossCurve
         d = flops / 6 / n
         losses.append(law.loss(n, effective_tokens(unique_tokens, d) if unique_tokens else d))
     return LossCurve(flops=flops, params=tuple(sizes), losses=tuple(losses))
-
-
-def predicted(law: Law, params: float, tokens: float, unique_tokens: float | None) -> Range:
-    """The loss that the law gives, as a range without width; a fit's own is wider."""
-    worth = effective_tokens(unique_tokens, tokens) if unique_tokens else tokens
-    return Range.exact(law.loss(params, worth))

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from nanojaxlm.economics.compute import SECONDS_AN_HOUR
 from nanojaxlm.economics.constants import Assumptions
 from nanojaxlm.economics.numbers import amount, money
 from nanojaxlm.economics.ownership import chip_hour
@@ -31,7 +32,7 @@ def means(question: Question, assumptions: Assumptions, generation: str) -> Mean
         UserError: it buys nothing that could be called a model.
     """
     a, name = assumptions, question.accelerator
-    rate = a[f"{name}.flops_per_second"] * a[f"mfu.{generation}"] * 3600  # FLOPs a chip-hour
+    flops_per_hour = a[f"{name}.flops_per_second"] * a[f"mfu.{generation}"] * SECONDS_AN_HOUR
     bounds = []
     if question.budget is not None:
         part = goodput(a, question.chips or 1)
@@ -42,7 +43,7 @@ def means(question: Question, assumptions: Assumptions, generation: str) -> Mean
             f"run, at {money(price)} each, and {a['build.experiments']:g} times as many for "
             "experiments"
         )
-        bounds.append(Means(flops=hours * rate, why=why))
+        bounds.append(Means(flops=hours * flops_per_hour, why=why))
     if question.days is not None and question.chips is not None:
         part = goodput(a, question.chips)
         hours = question.days * HOURS_A_DAY * question.chips * part
@@ -50,7 +51,7 @@ def means(question: Question, assumptions: Assumptions, generation: str) -> Mean
             f"{question.days:g} days of {question.chips} {name} are {amount(hours)} chip-hours of "
             f"work that counts"
         )
-        bounds.append(Means(flops=hours * rate, why=why))
+        bounds.append(Means(flops=hours * flops_per_hour, why=why))
     if not bounds:
         return Means(flops=math.inf, why="no budget was given")
     tightest = min(bounds, key=lambda bound: bound.flops)

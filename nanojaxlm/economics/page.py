@@ -172,9 +172,7 @@ Upkeep: people after launch. Training again: to keep the model from ageing.</p>{
 
 def _break_even(answer: Answer) -> str:
     words = [
-        text
-        for even in charts.possible_break_evens(answer)
-        if (text := break_even_words(even, answer.alternatives))
+        text for even in answer.break_evens if (text := break_even_words(even, answer.alternatives))
     ]
     if not words:
         words = ["only one way is left, so that there is nothing to break even with"]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nanojaxlm.economics.compute import SECONDS_AN_HOUR
 from nanojaxlm.economics.ranges import Range
 
 HOURS_A_DAY = 24.0
@@ -28,7 +29,8 @@ def goodput(assumptions: Mapping[str, float], chips: int) -> float:
     least (Young 1974); then d / interval + (interval / 2 + restart) / M is lost.
     """
     between = assumptions["failure.chip_hours"] / chips
-    save, restart = assumptions["checkpoint.seconds"] / 3600, assumptions["failure.restart_hours"]
+    save = assumptions["checkpoint.seconds"] / SECONDS_AN_HOUR
+    restart = assumptions["failure.restart_hours"]
     interval = _interval(save, between)
     lost = (save / interval if interval else 0.0) + (interval / 2 + restart) / between
     return 1 / (1 + lost)
@@ -38,7 +40,7 @@ def wall_time(assumptions: Mapping[str, float], hours: Range, chips: int) -> Wal
     """hours: of all chips, of work that counts."""
     part = goodput(assumptions, chips)
     between = assumptions["failure.chip_hours"] / chips
-    interval = _interval(assumptions["checkpoint.seconds"] / 3600, between)
+    interval = _interval(assumptions["checkpoint.seconds"] / SECONDS_AN_HOUR, between)
     days = hours * (1 / (chips * part * HOURS_A_DAY))
     return WallTime(
         days=days,

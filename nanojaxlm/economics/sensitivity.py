@@ -79,8 +79,7 @@ def flips(project: Project, assumptions: Assumptions) -> tuple[Flip, ...]:
     now = cheapest(project, assumptions)
     found = []
     for row in assumptions.rows:
-        ends = [end for end in _ends(row) if _matters(project, assumptions, row.name, end)]
-        tried = [_flip(project, assumptions, row, end, now) for end in ends]
+        tried = [_flip(project, assumptions, row, end, now) for end in _ends(row)]
         found += [flip for flip in tried if flip is not None]
     return tuple(sorted(found, key=_distance))
 
@@ -130,11 +129,6 @@ def _ends(row: Constant) -> tuple[float, ...]:
     if row.unit.startswith(FRACTION):
         most = min(1.0, most)
     return tuple(end for end in (least, most) if end != row.value)
-
-
-def _matters(project: Project, assumptions: Assumptions, name: str, end: float) -> bool:
-    before, after = costs(project, assumptions), costs(project, assumptions.at(name, end))
-    return any(before[key].total() != after[key].total() for key in before)
 
 
 def _flip(

@@ -1,6 +1,5 @@
 """Figures of an answer as text: what the page and the terminal both say."""
 
-import math
 import re
 import shlex
 from collections.abc import Callable
@@ -104,7 +103,9 @@ def saved_by_building(answer: Answer) -> float:
 
 def shown_years(years: int) -> list[int]:
     """Of a number of years those that charts and narrow tables show."""
-    return [year for year in range(1, years + 1) if year in (1, 2, 3, 5, years) or years <= 5]
+    return [
+        year for year in range(1, years + 1) if year in (1, 2, 3, 5, years) or years <= MOST_YEARS
+    ]
 
 
 def run_facts(answer: Answer) -> list[tuple[str, str]]:
@@ -170,7 +171,7 @@ def ownership_words(answer: Answer) -> str:
 def buying_pays(own: Ownership) -> str:
     """From which part of the time on that bought chips work."""
     least = own.break_even_utilisation
-    if least is None or math.isinf(least):
+    if least is None:
         return "never: renting costs less than the electricity"
     if least > 1:
         return "never: renting is cheaper even than chips of one's own that never rest"

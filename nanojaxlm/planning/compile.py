@@ -32,7 +32,7 @@ from nanojaxlm.planning.report import Report, report_on, show
 from nanojaxlm.planning.topology import Topology
 from nanojaxlm.planning.trials import show_trials, trials
 from nanojaxlm.typed_config import parse_flags
-from nanojaxlm.writers import replace_text
+from nanojaxlm.writers import write_named
 
 EXIT_DOES_NOT_FIT = 3
 
@@ -75,13 +75,7 @@ def write_json(path: Path, reports: Sequence[Report], several: bool) -> None:
         UserError: the file cannot be written.
     """
     plain = [report.plain() for report in reports]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, json.dumps(plain if several else plain[0], indent=2) + "\n")
-    except OSError as error:
-        raise UserError(
-            f"--json={path} cannot be written ({error.strerror}); name another file"
-        ) from None
+    write_named("--json", path, json.dumps(plain if several else plain[0], indent=2) + "\n")
 
 
 if __name__ == "__main__":
