@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 from jax._src.clusters import ClusterEnv  # what initialize() finds is told nowhere else
-from jax.experimental import multihost_utils
 
 from nanojaxlm.errors import UserError, explain
 from nanojaxlm.peers.job import ALONE, Peers, meet
@@ -133,6 +132,7 @@ def joined(place: Place | None, config: DistributedConfig) -> Iterator[Peers]:
         return
     host, _, port = place.coordinator.rpartition(":")
     peers = meet(f"{host}:{int(port) - 1}", place.index, place.count, config.limits)
+    jax.config.update("jax_enable_preemption_service", False)  # why: nanojaxlm/peers/stopping.py
     try:
         jax.distributed.initialize(
             place.coordinator if place.index == 0 else open_relay(host.strip("[]"), int(port)),
@@ -165,29 +165,26 @@ def _bind_address(host: str, port: str) -> str | None:
 
 
 @contextmanager
-def stop_signals() -> Iterator[Callable[[int], str | None]]:
-    """stop(step), called once a step: the name of the signal by which the machine asked the process
+def stop_signals(peers: Peers) -> Iterator[Callable[[int], str | None]]:
+    """stop(step), called once a step: the name of the signal by which the machine asked a process
     to end, after which step all processes save and end; None while there is none.
 
-    One process may get the signal alone, or all in different steps: jax agrees on a step that all
-    can still reach.
+    One process may get the signal alone, or all in different steps.
     """
-    if jax.process_count() > 1:
-        yield (
-            lambda step: "SIGTERM" if multihost_utils.reached_preemption_sync_point(step) else None
-        )
-        return
     received: list[str] = []
 
     def note(number: int, _: Any) -> None:
         received.append(signal.Signals(number).name)
 
+    def stop(step: int) -> str | None:
+        return peers.stop(step, received[0] if received else None)
+
     try:
         before = signal.signal(signal.SIGTERM, note)
     except ValueError:  # not the main thread (a notebook's worker): nothing to catch there
-        yield lambda step: None
+        yield stop
         return
     try:
-        yield lambda step: received[0] if received else None
+        yield stop
     finally:
         signal.signal(signal.SIGTERM, before)

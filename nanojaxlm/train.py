@@ -73,7 +73,7 @@ def train(
     mesh = mesh_for(config, mesh_config, jax.devices())
     steps = config.training.steps
     peak = peak_flops_per_second(list(mesh.devices.flat))  # no single device is used below
-    with use_mesh(mesh, mesh_config), stop_signals() as stop, ExitStack() as closing:
+    with use_mesh(mesh, mesh_config), stop_signals(peers) as stop, ExitStack() as closing:
         model, optimizer, abstract, step = assemble(config, mesh)
         rows = (config.data, stores, batch_sharding(mesh))
         batches = make_batches(*rows, seed=config.seed, vocabulary=vocabulary)

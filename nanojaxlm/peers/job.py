@@ -10,8 +10,8 @@ whole job: each process prints one line that names the culprit, and exits with 7
              still                                              the first step and beside steps
 
 The same connections serve to call the roll, to compare clocks and to gather small values, before
-any device is asked. Lines of JSON over TCP, unencrypted and unauthenticated, as is jax's own
-coordinator: the network between the hosts has to be a private one.
+any device is asked, and to agree after which step to stop. Lines of JSON over TCP, unencrypted and
+unauthenticated, as is jax's own coordinator: the network between the hosts has to be a private one.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 from nanojaxlm.errors import EXIT_MISTAKE, EXIT_RETRY, RetryableError, UserError
 from nanojaxlm.peers.ledger import Ledger, Limits, Whereabouts, Who
 from nanojaxlm.peers.line import Line
+from nanojaxlm.peers.stopping import Agreement, Stopping
 
 _PROTOCOL = "nanojaxlm peers 1"
 _BEAT_SECONDS = 0.25
@@ -50,6 +51,7 @@ class Peers:
         self._lines: dict[int, Line] = {}  # to all others from 0, to 0 from the others
         self._gathering: dict[int, Any] = {}  # what came for the round under way, by process
         self._gathered: list[Any] | None = None
+        self._stopping = Stopping()
         self._changed = threading.Condition()
         self._ending = threading.Lock()
         self._closing = False
@@ -68,6 +70,15 @@ class Peers:
         limit = self._limits.patience if seconds is None else seconds
         self._me = Whereabouts(self._me.mark + 1, place, limit, time.monotonic())
 
+    def stop(self, step: int, reason: str | None) -> str | None:
+        """To be called after each step: why all processes stop after it; None while they go on.
+
+        reason: why this one was asked to, or None. All stop after the same step, perhaps later.
+        """
+        if reason and self.count > 1:
+            self._ask_to_stop(reason)
+        return reason if self.count == 1 else self._stopping.reached(step)
+
     def gather(self, value: Any) -> list[Any]:
         """One JSON value of each process, by index, in all processes; so a barrier too."""
         return self._exchange(value, last=False)
@@ -84,6 +95,9 @@ class Peers:
             self._exchange(None, last=True)
 
     # the threads
+
+    def _ask_to_stop(self, reason: str) -> None:
+        self._lines[0].send({"stop": reason})
 
     def _exchange(self, value: Any, last: bool) -> list[Any]:
         if self.count == 1:
@@ -166,6 +180,7 @@ class _Host(Peers):
     def __init__(self, count: int, limits: Limits, host: str, port: int):
         super().__init__(0, count, limits)
         self._ledger = Ledger(limits, count, self.who)
+        self._agreement = Agreement(count)
         local = host == "localhost" or host.startswith("127.")
         try:
             if local or not socket.has_dualstack_ipv6():
@@ -213,6 +228,19 @@ class _Host(Peers):
             except OSError:  # it is gone again, or this process has too many files open
                 time.sleep(_BEAT_SECONDS)
 
+    def _ask_to_stop(self, reason: str) -> None:
+        if self._agreement.begin():
+            for line in self._lines.values():
+                line.send({"hold": reason})
+            self._settle(0, self._stopping.hold(reason))
+
+    def _settle(self, index: int, passed: int) -> None:
+        last = self._agreement.last(index, passed)
+        if last is not None:
+            for line in self._lines.values():
+                line.send({"last": last})
+            self._stopping.settle(last)
+
     def _listen(self, line: Line) -> None:
         messages = iter(line)
         match next(messages, None):
@@ -259,6 +287,10 @@ class _Host(Peers):
             line.send({"clock": [message["clock"], time.time()]})
         elif "gather" in message:
             self._arrive(guest.index, message["gather"], message["last"])
+        elif "stop" in message:
+            self._ask_to_stop(message["stop"])
+        elif "passed" in message:
+            self._settle(guest.index, message["passed"])
         elif "end" in message:
             self._told(message)
         where.heard = now
@@ -340,6 +372,10 @@ class _Guest(Peers):
                     self.who = {index: Who(index, *rest) for index, *rest in message["welcome"]}
                     self._welcome = True
                     self._changed.notify_all()
+            elif "hold" in message:
+                line.send({"passed": self._stopping.hold(message["hold"])})
+            elif "last" in message:
+                self._stopping.settle(message["last"])
             elif "end" in message:
                 self._told(message)
         if not self._closing:

@@ -35,6 +35,10 @@ def main(argv):
         peers.step(step)
         print("step", step, flush=True)
         peers.gather(step)  # as a collective would, it waits for all
+        stop = peers.stop(step, "SIGTERM" if act == "asked" and step == int(when) else None)
+        if stop:
+            print(stop, "after", step, flush=True)
+            break
         time.sleep(0.05)
     peers.close()
     print("clock", abs(peers.clock_skew) < 0.5)
@@ -97,6 +101,9 @@ def test_alone_there_is_nobody_to_wait_for():
     ALONE.step(1)
     ALONE.at("saving")
     assert ALONE.gather("x") == ["x"]
+    assert ALONE.stop(1, None) is None
+    assert ALONE.stop(2, "SIGTERM") == "SIGTERM"
+    assert ALONE.stop(1, None) is None  # of another run
     ALONE.close()
 
 
@@ -107,6 +114,17 @@ def test_a_job_meets_gathers_by_index_and_ends_in_peace(job):
         assert (child.returncode, err) == (0, "")
         assert out.splitlines()[0] == f"met {[{'from': i} for i in range(3)]}"
         assert out.splitlines()[-1] == "clock True"
+
+
+@pytest.mark.parametrize("asked", [[0], [1], [2], [0, 2]])
+def test_all_stop_after_the_same_step_when_some_are_asked_to(job, asked):
+    ends = set()
+    for child in job(*("asked" if index in asked else "lasts" for index in range(3))):
+        out, err = child.communicate(timeout=30)
+        assert (child.returncode, err) == (0, "")
+        ends.add(out.splitlines()[-2])
+    (end,) = ends
+    assert end in ("SIGTERM after 3", "SIGTERM after 4")
 
 
 @pytest.mark.slow
