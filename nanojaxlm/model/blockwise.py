@@ -191,7 +191,7 @@ def _forward(n: Numbers, inputs: Inputs, blocks: Blocks) -> tuple[jax.Array, jax
     i, b, t, k, g, _ = inputs.q_IBTKGH.shape
     zero = jnp.zeros((i, b, k, g, t), jnp.float32)
     carry = (zero + _LOWEST, zero, jnp.zeros(inputs.q_IBTKGH.shape, jnp.float32))
-    (most, total, out), _ = jax.lax.scan(add, carry, blocks.pairs_P3)
+    (most, total, out), _ = jax.lax.scan(add, carry, _masked_in_turn(blocks.pairs_P3, inputs))
     sees = total > 0
     total = jnp.where(sees, total, 1.0)
     out = (out / _late(total)).astype(inputs.q_IBTKGH.dtype)
@@ -233,12 +233,19 @@ def _backward(n: Numbers, kept: Any, cotangents: Any) -> tuple[Inputs, None]:
         ), None
 
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, jnp.float32), inputs)
-    gradients, _ = jax.lax.scan(add, zeros, blocks.pairs_P3)
+    gradients, _ = jax.lax.scan(add, zeros, _masked_in_turn(blocks.pairs_P3, inputs))
     return jax.tree.map(lambda g, a: g.astype(a.dtype), gradients, inputs), None
 
 
 _attend_blocks = jax.custom_vjp(_forward, nondiff_argnums=(0,))
 _attend_blocks.defvjp(_forward_keeping, _backward)
+
+
+def _masked_in_turn(pairs_P3: jax.Array, inputs: Inputs) -> jax.Array:
+    """The pairs, as if they hung on the inputs. They do not, nor do the masks, which are therefore
+    the same in every layer: where layers are scanned, jax would compute those of all pairs, for all
+    heads, once before the scan, and keep them: an array of all queries by all keys."""
+    return jax.lax.optimization_barrier((pairs_P3, inputs.q_IBTKGH))[0]
 
 
 def _logits(

@@ -51,13 +51,26 @@ def test_remat_that_keeps_the_output_runs_the_forward_loop_once(kept: tuple[str,
     assert len(re.findall(r"scan\[", jaxpr)) == loops
 
 
+def layers(x: jax.Array) -> jax.Array:
+    """Scanned and made again for the backward pass, as model/stack.py does."""
+    segments = jnp.ones(x.shape[:2], jnp.int32)
+    options: Any = {"causal": True, "window": None, "scale": 1.0}
+
+    def layer(x: jax.Array, _: None) -> tuple[jax.Array, None]:
+        return x + blockwise(x, x, x, AttentionMask(segments, segments), **options), None
+
+    return jnp.sin(jax.lax.scan(jax.checkpoint(layer), x, None, length=3)[0]).sum()
+
+
 @pytest.mark.slow
-def test_long_rows_need_no_array_of_all_queries_by_all_keys(quick_compile: None):
-    """16,384 tokens: all logits of the 2 heads would take 2 GiB; memory grows as the row does."""
+@pytest.mark.parametrize("function", [causal, layers])
+def test_long_rows_need_no_array_of_all_queries_by_all_keys(function, quick_compile: None):
+    """16,384 tokens: all logits of the 2 heads would take 2 GiB; memory grows as the row does.
+    Nor of all masks, which layers share, so that jax is tempted to make them once for all."""
     temporary = {}
     for length in (8192, 16_384):
         x = jax.ShapeDtypeStruct((1, length, 2, 16), jnp.float32)
-        compiled = jax.jit(jax.grad(causal)).lower(x).compile()
+        compiled = jax.jit(jax.grad(function)).lower(x).compile()
         shapes = re.findall(r"(?:f32|pred|bf16|s32)\[([\d,]+)\]", compiled.as_text())
         sizes = [np.prod([int(n) for n in shape.split(",")]) for shape in shapes]
         assert max(sizes) < length * length
