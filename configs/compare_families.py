@@ -165,7 +165,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("give --text=FILE, or --store=DIR, a token store")
     output, console, start = Path(OUTPUT.value), Console(), time.perf_counter()
     pairs = read_pairs(PAIRS.value, PAIRS_LIMIT.value) if PAIRS.value else []
-    path = STORE.value or make_store(TEXT.value, HELD_OUT.value, output / "store")
+    path = STORE.value or make_store(TEXT.value, HELD_OUT.value, output / "store", VOCAB_SIZE.value)
     store = TokenStore.open(path)
     split = DataConfig().validation_split
     texts = windows([store], split, SEQUENCE_LENGTH, HIDDEN.value)
@@ -278,12 +278,8 @@ def most_frequent(texts: Sequence[Sequence[int]], store: TokenStore) -> float:
     return float(counts.max() / counts.sum())
 
 
-def make_store(
-    texts: Sequence[str], held_out: Sequence[str], path: Path, vocab_size: int | None = None
-) -> str:
+def make_store(texts: Sequence[str], held_out: Sequence[str], path: Path, vocab_size: int) -> str:
     """Trains a tokenizer on the texts and writes a token store; one that is there is kept.
-
-    vocab_size: ids of the tokenizer; None = --vocab_size.
 
     Raises:
         UserError: a text cannot be read or is too short.
@@ -302,9 +298,7 @@ def make_store(
             "train": [document[:cut] for document, cut in zip(documents, cuts, strict=True)],
             "validation": [document[cut:] for document, cut in zip(documents, cuts, strict=True)],
         }
-    tokenizer_config = TokenizerConfig(
-        vocab_size=vocab_size or VOCAB_SIZE.value, sample_megabytes=8.0
-    )
+    tokenizer_config = TokenizerConfig(vocab_size=vocab_size, sample_megabytes=8.0)
     try:
         model = train_tokenizer(iter(splits["train"]), tokenizer_config)
     except UserError as error:  # it names the field of the curation's config

@@ -12,6 +12,8 @@ from nanojaxlm.errors import UserError
 
 def slice_of(device: Any) -> int:
     """Which of a TPU's slices, joined by the data-centre network, a device is in; 0 elsewhere."""
+    if device.platform != "tpu":  # of GPUs jax calls hosts so, over which any axis may lie
+        return 0
     return getattr(device, "slice_index", None) or 0
 
 

@@ -24,7 +24,7 @@ from nanojaxlm.model.config import (
 from nanojaxlm.optimizer import AdamW, WarmupCosine
 from nanojaxlm.planning.hlo import Collective, Program, analyse
 from nanojaxlm.planning.options import xla_options
-from nanojaxlm.planning.topology import devices_of
+from nanojaxlm.planning.topology import Topology, devices_of
 from nanojaxlm.sharding import MESH_AXES, MeshConfig, use_mesh
 from nanojaxlm.state import path_name
 
@@ -74,7 +74,7 @@ def step_on() -> Callable[["Expected"], Step]:
             assembly = assemble(config, mesh)
             lowered: Any = assembly.step
             compiled = lowered.lower(assembly.abstract, abstract_batch(config, mesh))
-            compiled = compiled.compile(compiler_options=xla_options("v5e"))
+            compiled = compiled.compile(compiler_options=xla_options(Topology.parse("v5e:2x4")))
         program = analyse(compiled.as_text(), mesh)
         return Step(assembly, program, compiled.memory_analysis().argument_size_in_bytes)
 

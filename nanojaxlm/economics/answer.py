@@ -60,7 +60,7 @@ class Memory:
     parts: dict[str, float]
     peak_bytes: float
     usable_bytes: float
-    command: str | None  # that has the compiler confirm the smallest; None: it knows no such chip
+    command: str  # that has the compiler confirm the smallest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,7 @@ class Answer:
     alternatives: tuple[Alternative, ...]
     break_evens: tuple[BreakEven, ...]
     volume: VolumeCurve
+    saved_by_building: float  # dollars, against the cheapest other way that is left, if any
     tornado_of: str
     tornado: tuple[Swing, ...]
     flips: tuple[Flip, ...]
@@ -202,6 +203,7 @@ def answer(
         alternatives=found,
         break_evens=evens,
         volume=_volume(project, a, evens),
+        saved_by_building=other_than(project, a, BUILD),
         tornado_of=_tornado_of(project, found),
         tornado=tornado(a, lambda x: other_than(project, x, BUILD)),
         flips=turning,
@@ -301,10 +303,8 @@ def _memory(asked: Subject, smallest: Placement, placed: Placement) -> Memory:
     )
 
 
-def _command(asked: Subject, placed: Placement) -> str | None:
-    """For GPUs there is no compiler here."""
-    if not placed.chip.torus:
-        return None
+def _command(asked: Subject, placed: Placement) -> str:
+    """That has the compiler say the same."""
     model = asked.name
     if not asked.given:
         length = asked.config.data.sequence_length

@@ -11,7 +11,6 @@ from nanojaxlm.economics.wording import (
     memory,
     plural,
     round_dollars,
-    saved_by_building,
     shown_years,
     signed,
     spread,
@@ -96,7 +95,7 @@ def zero_is_near(answer: Answer) -> bool:
     if len(choices_left(answer)) < 2:
         return False
     ends = [end for swing in answer.tornado for end in (swing.at_low, swing.at_high)]
-    ends.append(saved_by_building(answer))
+    ends.append(answer.saved_by_building)
     return min(abs(end) for end in ends) <= FAR * (max(ends) - min(ends))
 
 
@@ -115,7 +114,7 @@ def tornado_chart(answer: Answer) -> str:
         for swing in answer.tornado
         if swing.size >= least
     ]
-    return tornado(bars, saved_by_building(answer), signed, zero=zero_is_near(answer))
+    return tornado(bars, answer.saved_by_building, signed, zero=zero_is_near(answer))
 
 
 def memory_bars(answer: Answer) -> str:

@@ -28,7 +28,6 @@ from nanojaxlm.economics.wording import (
     percent,
     plural,
     run_facts,
-    saved_by_building,
     scientific,
     signed,
     spread,
@@ -220,7 +219,7 @@ Each bar shows it with one assumption at its low and at its high end.</p>
 
 def _now(answer: Answer) -> str:
     """What the tornado's lines mean."""
-    central = saved_by_building(answer)
+    central = answer.saved_by_building
     now = f"Now it is {signed(central)}, the dotted line"
     if len(choices_left(answer)) < 2:
         return f"{now}."
@@ -273,12 +272,10 @@ def _memory(answer: Answer) -> str:
     rows.append(("at the peak", *(memory(peak) for peak in peaks)))
     rows.append(("usable", *(memory(held.usable_bytes) for _ in peaks)))
     meanings = " ".join(f"{name.capitalize()}: {PARTS[name]}." for name in names if name in PARTS)
-    confirm = ""
-    if held.command is not None:
-        confirm = (
-            "<p>The compiler confirms the smallest, without a chip:</p>"
-            f"<pre>{html.escape(broken(held.command))}</pre>"
-        )
+    confirm = (
+        "<p>The compiler confirms the smallest, without a chip:</p>"
+        f"<pre>{html.escape(broken(held.command))}</pre>"
+    )
     fits = (
         f"The smallest number of chips that it trains on is {held.smallest_chips:,} "
         f"({held.smallest_mesh}); the run takes {held.chips:,} ({held.mesh})."

@@ -1,6 +1,5 @@
 """A figure that is not known exactly: its least, central and greatest value."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Union
 
@@ -41,11 +40,6 @@ class Range:
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
-
-    def map(self, function: Callable[[float], float]) -> "Range":
-        """A function that rises or falls, applied to all three."""
-        low, central, high = function(self.low), function(self.central), function(self.high)
-        return Range(min(low, high), central, max(low, high))
 
 
 def _range(value: Range | float) -> Range:

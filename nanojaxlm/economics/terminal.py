@@ -20,7 +20,6 @@ from nanojaxlm.economics.wording import (
     money_facts,
     plural,
     run_facts,
-    saved_by_building,
     shown_years,
     signed,
     spread,
@@ -109,7 +108,7 @@ def _costs(answer: Answer) -> Table:
 
 
 def _swings(answer: Answer) -> Table:
-    now = signed(saved_by_building(answer))
+    now = signed(answer.saved_by_building)
     made = _table(
         sentence(f"{answer.tornado_of}: {now}"), ("which hangs on", "from low to high", "dollars")
     )

@@ -94,13 +94,6 @@ def choices_left(answer: Answer) -> list[Alternative]:
     return [one for one in answer.alternatives if one.excluded is None]
 
 
-def saved_by_building(answer: Answer) -> float:
-    """Against the cheapest other way that is left; what building costs, as a loss, without one."""
-    totals = {one.name: one.totals[-1].central for one in choices_left(answer)}
-    built = next(one for one in answer.alternatives if one.name == BUILD).totals[-1].central
-    return min((total for name, total in totals.items() if name != BUILD), default=0.0) - built
-
-
 def shown_years(years: int) -> list[int]:
     """Of a number of years those that charts and narrow tables show."""
     return [

@@ -75,7 +75,7 @@ class CompiledStep:
 
 
 def compile_step(
-    config: Config, topology: Topology, options: Mapping[str, str] | None = None
+    config: Config, topology: Topology, options: Mapping[str, str | bool] | None = None
 ) -> CompiledStep:
     """Compiles the step that train.py would run on these devices.
 
@@ -99,7 +99,7 @@ def compile_step(
         step: Any = assembly.step
         lowered = step.lower(assembly.abstract, abstract_batch(config, mesh))
         try:
-            compiled = lowered.compile({**(options or {}), **_dumped(topology, folder)})
+            compiled = lowered.compile({**(options or {}), **_own(topology, folder)})
         except Exception as error:
             shortage = shortage_of(str(error))
             if shortage is None:
@@ -114,11 +114,13 @@ def compile_step(
     return CompiledStep(**known, program=analyse(text, mesh, bands_of(config)))
 
 
-def _dumped(topology: Topology, folder: str) -> dict[str, Any]:
-    """Options by which libtpu writes the program's text itself."""
-    if topology.figures is None:
-        return {}
-    return {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
+def _own(topology: Topology, folder: str) -> dict[str, Any]:
+    """Options by which libtpu writes the program's text itself, and XLA tries no kernels out."""
+    return {
+        "tpu": {"xla_dump_to": folder, "xla_dump_hlo_as_text": True},
+        "gpu": {"xla_gpu_autotune_level": 0},
+        "cpu": {},
+    }[topology.platform]
 
 
 def _text(compiled: Any, folder: str) -> str:

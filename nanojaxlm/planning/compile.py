@@ -5,11 +5,14 @@
     python -m nanojaxlm.planning.compile --config=… --topology=v5p:4x4x8 --search
     python -m nanojaxlm.planning.compile --config=… --topology=cpu:8 --json=plan.json
 
-Topologies: v4:, v5p: with three extents, v5e:, v6e: with two, 2xv5e:16x16 for two slices, cpu:8 for
-a CPU cut in eight. TPU ones need libtpu (the extra `tpu`), no TPU. It is the very step that
-nanojaxlm.main runs, with the XLA flags of launch/xla_flags.txt. Figures are of one chip; times are
-bounds from a roofline (planning/roofline.py). With --search all meshes, batch sizes and remat
-policies are judged by formula (planning/search.py), the best few compiled, and ranked by that.
+Topologies: v4:, v5p: with three extents, v5e:, v6e: with two, 2xv5e:16x16 for two slices; h100:8
+for a host of GPUs, h100:4x8 for four; cpu:8 for a CPU cut in eight. TPUs need libtpu (the extra
+`tpu`), no TPU; GPUs need JAX's plugin for CUDA (the extra `gpu`), no GPU. It is the very step that
+nanojaxlm.main runs, with the XLA flags of launch/xla_flags.txt; but XLA, which on a GPU times
+kernels and takes the quickest, here takes those that it expects to be. Figures are of one chip;
+times are bounds from a roofline (planning/roofline.py). With --search all meshes, batch sizes and
+remat policies are judged by formula (planning/search.py), the best few compiled, and ranked by
+that.
 
 Exit codes: 0 it fits (or there is no chip to compare with), 3 it does not, 2 a mistake, 1 a bug.
 """
@@ -37,7 +40,7 @@ from nanojaxlm.writers import write_named
 EXIT_DOES_NOT_FIT = 3
 
 config_flags.DEFINE_config_file("config", None, "A file with get_config(); see configs/.")
-TOPOLOGY = flags.DEFINE_string("topology", None, "The chips: v5e:16x16, v5p:4x4x8, cpu:8, ….")
+TOPOLOGY = flags.DEFINE_string("topology", None, "The chips: v5e:16x16, h100:4x8, cpu:8, ….")
 COMPILED = flags.DEFINE_integer(
     "compiled", 3, "Of --search: how many of the best by formula are compiled.", lower_bound=1
 )
@@ -54,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("--topology is missing; give one, such as --topology=v5e:16x16")
     topology = Topology.parse(TOPOLOGY.value)
     jax.config.update("jax_platforms", "cpu")  # a TPU that is here is left alone
-    options = xla_options(topology.chip) if XLA_FLAGS.value else {}
+    options = xla_options(topology) if XLA_FLAGS.value else {}
     console = Console()
     if SEARCH.value:
         reports = list(trials(config, topology, options, COMPILED.value, console))

@@ -2,22 +2,24 @@
 
 from pathlib import Path
 
+from nanojaxlm.planning.topology import Topology
+
 FILE = Path(__file__).resolve().parents[2] / "launch" / "xla_flags.txt"
 
 
-def xla_options(chip: str, file: Path = FILE) -> dict[str, str]:
-    """{name: value} for `compile(compiler_options=…)`: the lines of the chip and, for a TPU, of all
-    TPUs. Nothing where the package is installed without launch/.
+def xla_options(topology: Topology, file: Path = FILE) -> dict[str, str | bool]:
+    """{name: value} for `compile(compiler_options=…)`: the lines of the chip and of its platform.
+    Nothing where the package is installed without launch/.
 
     A line is `PLATFORM --name=value`; lines that start with # are reasons.
     """
     if not file.is_file():
         return {}
-    platforms = {chip, "tpu"} if chip.startswith("v") else {chip}
-    options = {}
+    platforms = {topology.chip, topology.platform}
+    options: dict[str, str | bool] = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         platform, _, flag = line.strip().partition(" ")
         if platform in platforms:
             name, _, value = flag.strip().removeprefix("--").partition("=")
-            options[name] = value
+            options[name] = {"true": True, "false": False}.get(value, value)
     return options

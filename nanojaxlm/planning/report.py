@@ -94,7 +94,7 @@ def report_on(step: CompiledStep) -> Report:
     flops = train_flops_per_row(config.model, lengths.encoder or 0, lengths.decoder or 0)
     model_flops = flops * rows / topology.num_devices
     assert isinstance(config.mesh, MeshConfig)
-    layout = Layout.of(config.mesh, topology.num_devices, tiled=chip is not None)
+    layout = Layout.of(config.mesh, topology.num_devices, tiled=topology.platform == "tpu")
     formula = analytic.estimate(config, layout, Inventory.of(config))
     needed = step.memory.peak if step.memory else step.shortage and step.shortage.needed
     program = step.program

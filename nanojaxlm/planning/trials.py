@@ -16,7 +16,7 @@ from nanojaxlm.planning.topology import Topology, devices_of
 def trials(
     config: Config,
     topology: Topology,
-    options: Mapping[str, str],
+    options: Mapping[str, str | bool],
     number: int,
     console: Console,
 ) -> Iterator[Report]:
@@ -28,7 +28,9 @@ def trials(
     """
     chip = topology.figures
     if chip is None:
-        raise UserError("--search ranks by a chip's figures: give a TPU's --topology, not cpu:N")
+        raise UserError(
+            "--search ranks by a chip's figures: give a TPU's or GPU's --topology, not cpu:N"
+        )
     found = plans(config, Machine.of(devices_of(topology), chip))
     if not found:
         raise UserError(

@@ -143,13 +143,14 @@ def test_a_mistake_is_told(tmp_path, monkeypatch, arguments, words):
 
 
 def test_held_out_text_is_the_last_tenth_or_what_is_named(tmp_path, material):
-    compare_families._FLAGS(flags_of("--vocab_size=320"))
     text = str(material / "text.jsonl.gz")
     other = tmp_path / "other.txt"
     other.write_text("abba " * 50)
     whole = list(compare_families.read_documents(text))
-    own = TokenStore.open(compare_families.make_store([text], [], tmp_path / "own"))
-    named = TokenStore.open(compare_families.make_store([text], [str(other)], tmp_path / "named"))
+    own = TokenStore.open(compare_families.make_store([text], [], tmp_path / "own", 320))
+    named = TokenStore.open(
+        compare_families.make_store([text], [str(other)], tmp_path / "named", 320)
+    )
     tokenizer = Tokenizer(own.tokenizer)
     held = own.split("validation")
     tokens = held.read(0, held.num_tokens).tolist()
@@ -166,9 +167,8 @@ def test_a_line_without_a_text_is_refused(tmp_path):
 
 
 def test_a_text_too_small_for_the_vocabulary_names_the_flag(tmp_path):
-    compare_families._FLAGS(flags_of("--vocab_size=5000"))
     path = tmp_path / "small.txt"
     path.write_text("a few words " * 20)
     with pytest.raises(UserError, match="--vocab_size=5000") as caught:
-        compare_families.make_store([str(path)], [], tmp_path / "store")
+        compare_families.make_store([str(path)], [], tmp_path / "store", 5000)
     assert "config.tokenizer" not in str(caught.value)

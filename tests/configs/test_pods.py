@@ -43,7 +43,7 @@ def test_it_fits_by_formula(stem: str, name: str):
 @pytest.mark.parametrize(("stem", "name"), RUNS)
 def test_it_compiles_for_its_pod_and_fits(stem: str, name: str):
     config, topology = load(stem, name)
-    report = report_on(compile_step(config, topology, xla_options(topology.chip)))
+    report = report_on(compile_step(config, topology, xla_options(topology)))
     assert report.fits, report.verdict
     # the formula is what ranks the search
     assert report.analytic["peak"] == pytest.approx(report.needed_bytes, rel=0.10)

@@ -152,3 +152,11 @@ def test_rows_of_a_given_length_are_counted_exactly():
     ratio = ASSUMPTIONS["mfu.exact_over_6nd"]
     for found in (short, long):
         assert found.flops.counted == pytest.approx(found.flops.exact / ratio)
+
+
+def test_what_building_saves_is_against_the_cheapest_that_is_left(answered):
+    found = answered("llama")
+    built, tuned, bought = (one.totals[-1].central for one in found.alternatives)
+    assert found.saved_by_building == pytest.approx(min(tuned, bought) - built)
+    alone = answered("only build")
+    assert alone.saved_by_building == -alone.alternatives[0].totals[-1].central

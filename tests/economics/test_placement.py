@@ -14,10 +14,13 @@ from nanojaxlm.errors import UserError
 from nanojaxlm.planning.compilation import compile_step
 from nanojaxlm.planning.options import xla_options
 from nanojaxlm.planning.search import MARGIN, with_batch
-from nanojaxlm.planning.topology import Topology
+from nanojaxlm.planning.topology import Topology, has_cuda
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: the extra tpu"
+)
+needs_cuda = pytest.mark.skipif(
+    not has_cuda(), reason="JAX's plugin for CUDA is not installed: the extra gpu"
 )
 
 
@@ -150,9 +153,23 @@ def test_the_largest_models_have_a_place():
 @pytest.mark.slow
 @needs_libtpu
 @pytest.mark.parametrize(("chip", "params"), [("v5e", 1e7), ("v5p", 1e7), ("v5e", 1e8)])
-def test_the_compiler_says_the_same_within_a_tenth(chip: str, params: float):
+def test_a_tpu_s_compiler_says_the_same_within_a_tenth(chip: str, params: float):
     """Of more and larger models planning/BENCHMARKS.md has both figures."""
+    assert_compiled_alike(chip, params)
+
+
+@pytest.mark.slow
+@needs_cuda
+@pytest.mark.parametrize(
+    ("chip", "params"), [("a100-80gb", 3e6), ("h100", 3e7), ("b200", 1e9), ("h100", 6.74e9)]
+)
+def test_a_gpu_s_compiler_says_the_same_within_a_tenth(chip: str, params: float):
+    assert_compiled_alike(chip, params)
+
+
+def assert_compiled_alike(chip: str, params: float) -> None:
     found = smallest_mesh(typical_config(params), CHIPS[chip])
-    step = compile_step(found.config, Topology.of(chip, found.chips), xla_options(chip))
+    topology = Topology.of(chip, found.chips)
+    step = compile_step(found.config, topology, xla_options(topology))
     assert step.memory is not None, step.shortage
     assert found.peak_bytes == pytest.approx(step.memory.peak, rel=0.1)

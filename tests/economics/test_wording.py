@@ -11,7 +11,6 @@ from nanojaxlm.economics.wording import (
     buying_pays,
     command,
     memory,
-    saved_by_building,
     scientific,
     shown_years,
     spread,
@@ -46,14 +45,6 @@ def test_of_many_years_some_are_shown():
     assert shown_years(1) == [1]
     assert shown_years(4) == [1, 2, 3, 4]
     assert shown_years(10) == [1, 2, 3, 5, 10]
-
-
-def test_what_building_saves_is_against_the_cheapest_that_is_left(answered):
-    found = answered("llama")
-    built, tuned, bought = (one.totals[-1].central for one in found.alternatives)
-    assert saved_by_building(found) == pytest.approx(min(tuned, bought) - built)
-    alone = answered("only build")
-    assert saved_by_building(alone) == -alone.alternatives[0].totals[-1].central
 
 
 def test_buying_pays_from_the_break_even_on(answered):
