@@ -62,10 +62,11 @@ class Topology:
         most = {"cpu": 1, "gpu": 2}.get(topology.platform)
         if topology.num_devices == 0 or (most and (slices or len(topology.extents) > most)):
             raise UserError(f"--topology={name} is no topology; give one {_HOW}")
-        if topology.platform == "gpu" and topology.extents[-1] > CHIPS[chip].chips_per_host:
+        host = CHIPS[chip].chips_per_host if chip in CHIPS else 0
+        if topology.platform == "gpu" and topology.extents[-1] > host:
             raise UserError(
-                f"--topology={name}: a host has at most {CHIPS[chip].chips_per_host} GPUs; name "
-                f"hosts and GPUs of each, such as {cls.of(chip, topology.num_devices)}"
+                f"--topology={name}: a host has at most {host} GPUs; name hosts and GPUs of each, "
+                f"such as {chip}:{-(-topology.num_devices // host)}x{host}"
             )
         return topology
 

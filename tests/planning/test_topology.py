@@ -47,6 +47,7 @@ def test_devices_are_those_of_all_slices():
         ("h100:2x2x2", "h100:4x8"),
         ("2xh100:8", "h100:4x8"),
         ("h100:32", "h100:4x8"),
+        ("h100:12", "h100:2x8"),
     ],
 )
 def test_a_name_that_is_none_says_what_would_be(name: str, said: str):
