@@ -21,9 +21,53 @@ def grouped_product(x_RK: jax.Array, kernel_GKN: jax.Array, sizes_G: jax.Array) 
     """
     now = active()
     is_whole = now is None or len(now.manual) == len(MESH_AXES)  # XLA cannot split a kernel of ours
-    if platform() == "tpu" and is_whole:
+    if platform() != "tpu":
+        return looped_product(x_RK, kernel_GKN, sizes_G)
+    if is_whole:
         return megablox_product(x_RK, kernel_GKN, sizes_G)
     return jax.lax.ragged_dot(x_RK, kernel_GKN, sizes_G)
+
+
+@jax.custom_vjp
+def looped_product(x_RK: jax.Array, kernel_GKN: jax.Array, sizes_G: jax.Array) -> jax.Array:
+    """The same, one group's matrix after another, all rows with each.
+
+    Where XLA has no grouped product, it spells ragged_dot out as the same products, but all at
+    once, with a masked copy of all rows for each group.
+    """
+
+    def put(out_RN: jax.Array, group: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        kernel_KN, is_own_R = group
+        return jnp.where(is_own_R[:, None], x_RK @ kernel_KN, out_RN), None
+
+    empty_RN = jnp.zeros((x_RK.shape[0], kernel_GKN.shape[2]), x_RK.dtype)
+    return jax.lax.scan(put, empty_RN, (kernel_GKN, _own_rows(x_RK, sizes_G)))[0]
+
+
+def _looped_forward(x_RK: jax.Array, kernel_GKN: jax.Array, sizes_G: jax.Array):
+    return looped_product(x_RK, kernel_GKN, sizes_G), (x_RK, kernel_GKN, sizes_G)
+
+
+def _looped_backward(kept: tuple[jax.Array, ...], gradient_RN: jax.Array):
+    x_RK, kernel_GKN, sizes_G = kept
+
+    def put(to_x_RK: jax.Array, group: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        kernel_KN, is_own_R = group
+        to_x_RK = jnp.where(is_own_R[:, None], gradient_RN @ kernel_KN.T, to_x_RK)
+        return to_x_RK, jnp.where(is_own_R[:, None], x_RK, 0).T @ gradient_RN
+
+    groups = kernel_GKN, _own_rows(x_RK, sizes_G)
+    return *jax.lax.scan(put, jnp.zeros_like(x_RK), groups), None
+
+
+looped_product.defvjp(_looped_forward, _looped_backward)
+
+
+def _own_rows(x_RK: jax.Array, sizes_G: jax.Array) -> jax.Array:
+    """bool[G, R]."""
+    ends_G1 = jnp.cumsum(sizes_G)[:, None]
+    rows_1R = jnp.arange(x_RK.shape[0], dtype=sizes_G.dtype)[None]
+    return (rows_1R >= ends_G1 - sizes_G[:, None]) & (rows_1R < ends_G1)
 
 
 def megablox_product(

@@ -18,14 +18,14 @@ of an activation. The state is counted array by array (inventory.py). Of the res
                 the larger of two moments. The feed-forward's: up, gate, their gradients and what is
                 between, 5F (a TPU's compiler fuses some: 4F, and 3F where no kernel is gathered),
                 beside q, k, v and what attention gave, 2(N + K)H, and 6D of residuals, norms and
-                gradients. Of experts, where XLA has no grouped product (all but TPUs), also each
-                row once for every expert of the device, masked: 3(D + F) of each. Attention's, by a
-                TPU's kernel: q, out, its gradient and q's in 4 parts, 7NH, k, v and theirs, 4KH,
-                and D; otherwise 2(2(N + K)H + 5D), and logits, 2 of float32 and one as activations,
-                of all keys or of a block of them. For the kernel also each token's segment, cosines
-                and sines, of 4 bytes, 128 of each; and where kernels are gathered in many pieces,
-                half of the 3F and 3D that wait there in some programs for the feed-forward's
-                gradients
+                gradients. Of experts, where each one's matrix meets all rows in turn (not on TPUs),
+                also what it gives and the rows that are its own: 2(D + F) of each row. Attention's,
+                by a TPU's kernel: q, out, its gradient and q's in 4 parts, 7NH, k, v and theirs,
+                4KH, and D; otherwise 2(2(N + K)H + 5D), and logits, 2 of float32 and one as
+                activations, of all keys or of a block of them. For the kernel also each token's
+                segment, cosines and sines, of 4 bytes, 128 of each; and where kernels are gathered
+                in many pieces, half of the 3F and 3D that wait there in some programs for the
+                feed-forward's gradients
     gathered    one layer's kernels whole over what splits "embed". A TPU's compiler gathers, and
                 scatters gradients, piece by piece, and of experts' three kernels turns one over;
                 elsewhere there are the next layer's too, and this layer's gradient
@@ -245,7 +245,7 @@ class Stack(NamedTuple):
         attentions = 1 if memory_length is None else 2
         held = attentions * 2 * (heads + kv_heads) * width + 5 * d
         feeding = products * hidden + out + tokens.number * held
-        feeding += self._spelled_out(layer.feed_forward, tokens)
+        feeding += self._looped(layer.feed_forward, tokens)
         attending = 2 * tokens.number * held
         if self._has_kernel(tokens):
             attending = tokens.number * ((7 * heads + 4 * kv_heads) * width + d)
@@ -297,13 +297,12 @@ class Stack(NamedTuple):
         number = round(tokens.number)
         return owners * buffer_rows(number, f.top_k, f.num_experts, owners, f.capacity)
 
-    def _spelled_out(self, f: FeedForwardConfig | MixtureConfig, tokens: Tokens) -> float:
-        """Numbers of a grouped product's masked copies of its rows, one for each expert."""
+    def _looped(self, f: FeedForwardConfig | MixtureConfig, tokens: Tokens) -> float:
+        """Numbers of all rows of the experts, with one expert's matrix."""
         if self.layout.tiled or isinstance(f, FeedForwardConfig):
             return 0.0
         wide = f.expert.hidden / self.layout.split("act_mlp") + self.d_model
-        experts = f.num_experts / self.layout.split("expert")
-        return 3 * experts * self._assigned(f, tokens) * wide
+        return 2 * self._assigned(f, tokens) * wide
 
     def _logits(self, a: AttentionConfig, tokens: Tokens) -> float:
         """Attention logits that exist at one time."""

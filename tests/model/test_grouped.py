@@ -1,11 +1,13 @@
-"""The Pallas kernel for TPU, interpreted, against XLA's ragged product."""
+"""The products of our own, the Pallas kernel for TPU interpreted, against XLA's ragged product."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nanojaxlm.model.grouped import _tile_sizes, megablox_product
+from nanojaxlm.model.grouped import _tile_sizes, looped_product, megablox_product
 
 SIZES = jnp.asarray([70, 0, 110], jnp.int32)  # a group without rows, and rows without a group
 R, K, N = 200, 16, 24
@@ -15,8 +17,14 @@ def draw(*shape: int, seed: int = 0) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
 
 
-@pytest.mark.slow
-def test_the_kernel_is_the_ragged_product_in_values_and_gradients():
+@pytest.mark.parametrize(
+    "product",
+    [
+        pytest.param(partial(megablox_product, interpret=True), marks=pytest.mark.slow),
+        looped_product,
+    ],
+)
+def test_ours_is_the_ragged_product_in_values_and_gradients(product):
     x_RK, kernel_GKN, r_RN = draw(R, K), draw(3, K, N, seed=1), draw(R, N, seed=2)
     has_group_R1 = (jnp.arange(R) < jnp.sum(SIZES))[:, None]
 
@@ -30,7 +38,7 @@ def test_the_kernel_is_the_ragged_product_in_values_and_gradients():
         )(x_RK, kernel_GKN)
         return out_RN, jnp.where(has_group_R1, x_gradient, 0), kernel_gradient
 
-    ours = outcome(lambda *arrays: megablox_product(*arrays, interpret=True))
+    ours = outcome(product)
     for actual, expected in zip(ours, outcome(jax.lax.ragged_dot), strict=True):
         np.testing.assert_allclose(actual, expected, atol=1e-4)
 
